@@ -1,0 +1,116 @@
+"""How examples become batches: the checked settings, and the batch shapes they give."""
+
+import itertools
+from dataclasses import dataclass
+
+from jaxreason.data.packing import BucketPlanner, PackingPlanner, Planner
+from jaxreason.errors import InputError
+
+PACKINGS = ("packed", "buckets", "padded")
+LOSS_ON = ("completion", "all")
+OVERFLOWS = ("error", "drop")
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How examples become batches; checked, and kept in the iterator's state.
+
+    Attributes:
+        batch_size: rows per batch of this process (for "buckets": of the longest bucket).
+        length: tokens per row; no example may be longer.
+        packing: "packed" lays whole examples end to end, "buckets" has one example per row and one
+            shape per length bucket, "padded" has one example per row and one shape.
+        buckets: increasing row lengths, the last equal to `length`; None gives the quarters.
+        row_multiple: the number of rows of every bucket is a multiple of this (the size of the
+            mesh axes that share the batch).
+        loss_on: "completion" or "all" (prompt included).
+        seed: of the shuffle.
+        epochs: None repeats for ever; else the stream ends, its last batches filled up with empty
+            rows, every example having appeared exactly `epochs` times.
+        process_index: this process.
+        process_count: processes that share each epoch.
+        overflow: what to do about an example longer than `length`: "error" or "drop" (counted).
+        window: examples that wait to be packed; more fill better and start later.
+    """
+
+    batch_size: int
+    length: int
+    packing: str = "packed"
+    buckets: tuple[int, ...] | None = None
+    row_multiple: int = 1
+    loss_on: str = "completion"
+    seed: int = 0
+    epochs: int | None = None
+    process_index: int = 0
+    process_count: int = 1
+    overflow: str = "error"
+    window: int = 128
+
+    def __post_init__(self) -> None:
+        for field, choices in (
+            ("packing", PACKINGS),
+            ("loss_on", LOSS_ON),
+            ("overflow", OVERFLOWS),
+        ):
+            value = getattr(self, field)
+            if value not in choices:
+                raise InputError(f"{field} is {value!r}; expected one of {', '.join(choices)}")
+        for field in ("batch_size", "length", "row_multiple", "process_count", "window"):
+            if getattr(self, field) < 1:
+                raise InputError(f"{field} is {getattr(self, field)}; it must be at least 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"epochs is {self.epochs}; it must be at least 1, or None for ever")
+        if not 0 <= self.process_index < self.process_count:
+            raise InputError(
+                f"process_index is {self.process_index}; it must be at least 0 and less than "
+                f"process_count ({self.process_count})"
+            )
+        if self.packing == "buckets":
+            self._check_buckets()
+        elif self.buckets is not None:
+            raise InputError(f"buckets is given but packing is {self.packing!r}, not 'buckets'")
+
+    def _check_buckets(self) -> None:
+        if self.process_count > 1:
+            raise InputError(
+                f"packing 'buckets' with process_count {self.process_count}: the shape of a batch "
+                "would differ from process to process; use packing 'packed' or 'padded'"
+            )
+        if self.batch_size % self.row_multiple:
+            raise InputError(
+                f"batch_size is {self.batch_size}; it must be a multiple of row_multiple "
+                f"({self.row_multiple})"
+            )
+        lengths = self.bucket_lengths
+        increasing = all(a < b for a, b in itertools.pairwise(lengths))
+        if not lengths or lengths[0] < 1 or not increasing or lengths[-1] != self.length:
+            raise InputError(
+                f"buckets is {lengths}; expected increasing lengths of which the last is the row "
+                f"length {self.length}"
+            )
+
+    @property
+    def bucket_lengths(self) -> tuple[int, ...]:
+        """Row length of each bucket."""
+        if self.buckets is not None:
+            return tuple(self.buckets)
+        quarters = {-(-self.length * quarter // 4) for quarter in (1, 2, 3, 4)}
+        return tuple(sorted(quarters))
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """All (rows, length) a batch can have; buckets hold about as many tokens as the longest."""
+        if self.packing != "buckets":
+            return ((self.batch_size, self.length),)
+        tokens = self.batch_size * self.length
+        multiple = self.row_multiple
+        return tuple(
+            (tokens // length // multiple * multiple, length) for length in self.bucket_lengths
+        )
+
+    def planner(self) -> Planner:
+        """A fresh planner."""
+        if self.packing == "packed":
+            return PackingPlanner(self.batch_size, self.length, self.window)
+        row_counts, lengths = zip(*self.shapes, strict=True)
+        return BucketPlanner(lengths, row_counts)
