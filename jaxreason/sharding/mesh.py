@@ -1,0 +1,109 @@
+"""The device mesh: four named axes, always in the same order, any of which may be 1."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxreason.errors import InputError
+
+AXES = ("replica", "fsdp", "tensor", "sequence")
+BATCH_AXES = ("replica", "fsdp")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; at most one may be -1, meaning all that are left.
+
+    Attributes:
+        replica: copies of the whole state; the batch is split over it (the slow network).
+        fsdp: the batch and the parameters are split over it (ZeRO stage 3).
+        tensor: heads and feed-forward features are split over it.
+        sequence: activations are split over it along the length.
+    """
+
+    replica: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+    sequence: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, size in sizes.items():
+            if size != -1 and size < 1:
+                raise InputError(f"mesh axis {name}={size}: expected a positive size, or -1")
+        free = [name for name, size in sizes.items() if size == -1]
+        if len(free) > 1:
+            raise InputError(f"mesh axes {', '.join(free)} are all -1: only one may be")
+
+    def shape(self, device_count: int) -> tuple[int, int, int, int]:
+        """The four sizes for `device_count` devices; InputError when they do not multiply to it."""
+        sizes = {name: getattr(self, name) for name in AXES}
+        asked = " x ".join(f"{name}={size}" for name, size in sizes.items())
+        known = math.prod(size for size in sizes.values() if size != -1)
+        free = [name for name, size in sizes.items() if size == -1]
+        if free and device_count % known == 0:
+            sizes[free[0]] = device_count // known
+        elif free:
+            raise InputError(
+                f"mesh {asked}: axis {free[0]} cannot be filled, {device_count} devices are not "
+                f"divisible by {known}; choose sizes that divide {device_count}"
+            )
+        elif known != device_count:
+            raise InputError(
+                f"mesh {asked} needs {known} devices but there are {device_count}: set one axis "
+                f"to -1 to fill it, or make the sizes multiply to {device_count}"
+            )
+        return (sizes["replica"], sizes["fsdp"], sizes["tensor"], sizes["sequence"])
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh over `devices` (default: all), real or fake, with automatic partitioning.
+
+    The axis types are always passed, because the default of `jax.make_mesh` is Explicit.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    shape = config.shape(len(devices))
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The first axis of every array of a batch is split over replica and fsdp."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def place_batch(batch, mesh: Mesh | None):
+    """Put this process's rows of a batch on its devices.
+
+    With several processes each holds its own rows, and they are joined into one global array.
+    """
+    if mesh is None:
+        return jax.device_put(batch)
+    sharding = batch_sharding(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(batch, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
+    """Ask the compiler to lay `x` out over mesh axes, one entry per dimension of `x`.
+
+    Without an ambient mesh (`jax.set_mesh`) this does nothing, so models run unchanged on one
+    device. Entries whose mesh axes do not divide their dimension are left to the compiler.
+
+    Example: `constrain(hidden, BATCH_AXES, "sequence", None)` for hidden [B, T, D].
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return x
+    if len(axes) != x.ndim:
+        raise InputError(f"constrain: {len(axes)} entries for an array of shape {x.shape}")
+    entries = []
+    for dimension, entry in zip(x.shape, axes, strict=True):
+        names = (entry,) if isinstance(entry, str) else (entry or ())
+        size = math.prod(mesh.shape[name] for name in names)
+        free = entry is None or dimension % size
+        entries.append(PartitionSpec.UNCONSTRAINED if entry and free else entry)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*entries))

@@ -1,0 +1,99 @@
+"""Partition rules: one table from parameter path to PartitionSpec, for the whole train state.
+
+Optimizer moments and gradient accumulators carry their parameter's path as a suffix, so the same
+rules shard them alike. (The idea of matching paths by regular expression is EasyLM's and
+big_vision's.)
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxreason.errors import InputError
+
+
+class Rule(NamedTuple):
+    """Leaves whose path contains a match of `pattern` are laid out as `spec`.
+
+    Attributes:
+        pattern: regular expression, searched for in the path (`layers/mlp/gate`).
+        spec: one entry per dimension.
+        or_replicate: a dimension its mesh axes do not divide is replicated instead of refused.
+    """
+
+    pattern: str
+    spec: P
+    or_replicate: bool = False
+
+
+# The embedding's feature axis is never split over a batch axis: the lookup would then have to move
+# features and rows at once, which XLA answers with an "involuntary full rematerialization". The
+# vocabulary may have any size, and grouped-query attention may have fewer key-value heads than the
+# tensor axis has devices, so these two fall back to replication.
+TRANSFORMER_RULES: tuple[Rule, ...] = (
+    Rule(r"(^|/)embedding/table$", P("tensor", None), or_replicate=True),
+    Rule(r"(^|/)head/kernel$", P(None, "tensor"), or_replicate=True),
+    Rule(r"(^|/)attention/query$", P(None, "fsdp", "tensor", None)),
+    Rule(r"(^|/)attention/(key|value)$", P(None, "fsdp", "tensor", None), or_replicate=True),
+    Rule(r"(^|/)attention/output$", P(None, "tensor", None, "fsdp")),
+    Rule(r"(^|/)attention/query_bias$", P(None, "tensor", None)),
+    Rule(r"(^|/)attention/(key|value)_bias$", P(None, "tensor", None), or_replicate=True),
+    Rule(r"(^|/)mlp/(gate|up)$", P(None, "fsdp", "tensor")),
+    Rule(r"(^|/)mlp/down$", P(None, "tensor", "fsdp")),
+    Rule(r"(^|/)\w*norm/scale$", P()),
+)
+
+
+def path_name(path: Sequence[Any]) -> str:
+    """A tree path as words joined by `/`: `params/layers/mlp/gate`."""
+    return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
+
+
+def leaf_spec(rules: Sequence[Rule], name: str, shape: Sequence[int], mesh: Mesh) -> P:
+    """The PartitionSpec of one leaf: the first matching rule; scalars and vectors replicate.
+
+    Raises:
+        InputError: no rule matches, the rule has more entries than the leaf dimensions, or a
+            dimension is not divisible by its mesh axes and the rule does not allow replication.
+    """
+    if len(shape) <= 1:
+        return P()
+    rule = next((rule for rule in rules if re.search(rule.pattern, name)), None)
+    if rule is None:
+        raise InputError(f"no partition rule matches {name} {tuple(shape)}: add one to the table")
+    if len(rule.spec) > len(shape):
+        raise InputError(
+            f"partition rule {rule.pattern!r} has {len(rule.spec)} entries "
+            f"but {name} has shape {tuple(shape)}"
+        )
+    entries: list[Any] = []
+    for dimension, (size, entry) in enumerate(zip(shape, rule.spec, strict=False)):
+        axes = (entry,) if isinstance(entry, str) else (entry or ())
+        ways = math.prod(mesh.shape[axis] for axis in axes)
+        if size % ways == 0:
+            entries.append(entry)
+        elif rule.or_replicate:
+            entries.append(None)
+        else:
+            raise InputError(
+                f"{name}: dimension {dimension} of size {size} is not divisible by mesh axis "
+                f"{'x'.join(axes)}={ways}; change the mesh or the model's size"
+            )
+    return P(*entries)
+
+
+def match_rules(rules: Sequence[Rule], tree: Any, mesh: Mesh) -> Any:
+    """The tree of NamedShardings for a tree of arrays (or shapes), such as a whole train state.
+
+    Raises:
+        InputError: see `leaf_spec`.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, leaf_spec(rules, path_name(path), leaf.shape, mesh)),
+        tree,
+    )

@@ -1,0 +1,84 @@
+"""Everything a training step reads and writes, as one tree."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from jaxreason.sharding.rules import TRANSFORMER_RULES, Rule, match_rules
+from jaxreason.types import Params
+
+
+class TrainState(NamedTuple):
+    """The state of a run; a checkpoint holds it and the position in the data.
+
+    Attributes:
+        step: [] int32, batches consumed, skipped ones included.
+        params: the model's parameters.
+        optimizer_state: optax state; its own counters count the updates really made.
+        key: [] typed PRNG key, never changed; step n uses `fold_in(key, n)`.
+        skipped: [] int32, updates skipped because loss or gradient was not finite.
+        consecutive_skipped: [] int32, how many of them in a row up to now.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    optimizer_state: Any
+    key: PRNGKeyArray
+    skipped: Int[Array, ""]
+    consecutive_skipped: Int[Array, ""]
+
+
+def _init(
+    key: PRNGKeyArray,
+    model_init: Callable[[PRNGKeyArray], Params],
+    optimizer: optax.GradientTransformation,
+) -> TrainState:
+    params_key, step_key = jax.random.split(key)
+    params = model_init(params_key)
+    # Three arrays, not one used three times: donation refuses the same buffer twice.
+    zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
+    return TrainState(zeros[0], params, optimizer.init(params), step_key, zeros[1], zeros[2])
+
+
+def abstract_state(
+    model_init: Callable[[PRNGKeyArray], Params],
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | None = None,
+    rules: Sequence[Rule] = TRANSFORMER_RULES,
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state, with nothing allocated."""
+    shapes = jax.eval_shape(lambda key: _init(key, model_init, optimizer), jax.random.key(0))
+    if mesh is None:
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: one, shapes)
+    else:
+        shardings = match_rules(rules, shapes, mesh)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+
+
+def init_state(
+    model_init: Callable[[PRNGKeyArray], Params],
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    mesh: Mesh | None = None,
+    rules: Sequence[Rule] = TRANSFORMER_RULES,
+) -> TrainState:
+    """A fresh state, made sharded under jit so that no device ever holds all of it.
+
+    The values do not depend on the mesh.
+    """
+    shardings = None
+    if mesh is not None:
+        abstract = abstract_state(model_init, optimizer, mesh, rules)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    make = jax.jit(lambda key: _init(key, model_init, optimizer), out_shardings=shardings)
+    return make(key)
