@@ -11,7 +11,6 @@ from typing import Any
 
 import numba
 
-
 # Numba sets its options at run time; type checkers do not see them.
 _config: Any = numba.config
 

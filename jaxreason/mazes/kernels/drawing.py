@@ -24,8 +24,8 @@ from jaxreason.mazes.kernels.searching import search_into
 FILLED, NO_PATH, NO_SPLIT = 0, 1, 2
 TRAIN, VALIDATION, TEST = 0, 1, 2
 
-# A problem that one wall layout in 20,000 admits is still found; beyond that the request is
-# called impossible.
+# A request is called impossible when none of a thousand layouts holds a path that long, or when
+# none of a thousand suitable problems belongs to the split (chance 1e-46 if they are distinct).
 _MAXIMUM_ATTEMPTS = 20_000
 _MAXIMUM_FRUITLESS = 1_000
 _ENDPOINTS_PER_LAYOUT = 100
@@ -129,7 +129,7 @@ def draw_problem(
             return NO_PATH, start, goal
         if reachable >= _MAXIMUM_FRUITLESS:
             return NO_SPLIT, start, goal
-    return NO_SPLIT, start, goal
+    return (NO_PATH if reachable < _MAXIMUM_FRUITLESS else NO_SPLIT), start, goal
 
 
 @kernel
