@@ -1,0 +1,93 @@
+"""`jaxreason data prepare`: writes a maze data set to disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxreason.data.sources import MazeData
+from jaxreason.errors import InputError
+
+HELP = "prepare maze data sets on disk"
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Write a data set of mazes (train, validation, test) for later training runs.
+
+    Running it again with the same settings does nothing. Training does not need it: without a
+    prepared data set the same examples are generated on the fly.
+    """
+
+    directory: Path
+    """folder for data sets; one folder per data set is made in it"""
+    generator: str = "wilson"
+    """wilson, kruskal, dfs, drunkards_walk, searchformer or free_space"""
+    size: int = 30
+    """columns and rows, walls included"""
+    regime: str = "correct"
+    """solution_only, correct, swapped or dropped"""
+    count: int = 50_000
+    """training examples"""
+    validation: int = 1_000
+    """validation examples"""
+    test: int = 1_000
+    """test examples"""
+    seed: int = 0
+    """seed of the data set"""
+    drop_level: int | None = None
+    """1 to 4, for regime dropped"""
+    tie_break: str = "paper"
+    """A* tie-break: paper, low_g, high_g, searchformer, searchformer_random"""
+    minimum_path_cells: int | None = None
+    """least cells on the shortest path"""
+
+
+def run(argv: Sequence[str]) -> None:
+    """Runs `jaxreason data ...`; see `HELP`.
+
+    Raises:
+        InputError: a setting outside its range, or an unknown subcommand.
+        FailureError: the directory cannot be written.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: jaxreason data prepare [OPTIONS]\n\n{HELP}; see `prepare --help`")
+        return
+    if argv[0] != "prepare":
+        raise InputError(f"subcommand {argv[0]!r} of `jaxreason data` is unknown; expected prepare")
+    _prepare(tyro.cli(Prepare, args=list(argv[1:]), prog="jaxreason data prepare"))
+
+
+def _prepare(arguments: Prepare) -> None:
+    # Importing TensorFlow Datasets takes a second: only once the arguments are known to be good.
+    data = MazeData(
+        generator=arguments.generator,
+        width=arguments.size,
+        height=arguments.size,
+        minimum_path_cells=arguments.minimum_path_cells,
+        count=arguments.count,
+        seed=arguments.seed,
+        regime=arguments.regime,
+        drop_level=arguments.drop_level,
+        tie_break=arguments.tie_break,
+    )
+    from jaxreason.data.prepared import prepare
+
+    total = arguments.count + arguments.validation + arguments.test
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("examples", total=total)
+        folder = prepare(
+            data,
+            arguments.directory,
+            validation=arguments.validation,
+            test=arguments.test,
+            on_example=lambda: progress.advance(task),
+        )
+        progress.update(task, completed=total)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {total:,} examples, {size / total:.0f} bytes each")

@@ -1,0 +1,1 @@
+"""TensorFlow Datasets builder `maze_traces`; TensorFlow itself is not needed."""
