@@ -8,6 +8,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError
+from jaxreason.types import Batch
 
 AXES = ("replica", "fsdp", "tensor", "sequence")
 BATCH_AXES = ("replica", "fsdp")
@@ -74,7 +75,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def place_batch(batch, mesh: Mesh | None):
+def place_batch(batch: Batch, mesh: Mesh | None) -> Batch:
     """Put this process's rows of a batch on its devices.
 
     With several processes each holds its own rows, and they are joined into one global array.

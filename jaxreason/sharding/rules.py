@@ -21,7 +21,7 @@ class Rule(NamedTuple):
     """Leaves whose path contains a match of `pattern` are laid out as `spec`.
 
     Attributes:
-        pattern: regular expression, searched for in the path (`layers/mlp/gate`).
+        pattern: regular expression, searched for in the path (`layers/gate`).
         spec: one entry per dimension.
         or_replicate: a dimension its mesh axes do not divide is replicated instead of refused.
     """
@@ -36,21 +36,21 @@ class Rule(NamedTuple):
 # vocabulary may have any size, and grouped-query attention may have fewer key-value heads than the
 # tensor axis has devices, so these two fall back to replication.
 TRANSFORMER_RULES: tuple[Rule, ...] = (
-    Rule(r"(^|/)embedding/table$", P("tensor", None), or_replicate=True),
-    Rule(r"(^|/)head/kernel$", P(None, "tensor"), or_replicate=True),
-    Rule(r"(^|/)attention/query$", P(None, "fsdp", "tensor", None)),
-    Rule(r"(^|/)attention/(key|value)$", P(None, "fsdp", "tensor", None), or_replicate=True),
-    Rule(r"(^|/)attention/output$", P(None, "tensor", None, "fsdp")),
-    Rule(r"(^|/)attention/query_bias$", P(None, "tensor", None)),
-    Rule(r"(^|/)attention/(key|value)_bias$", P(None, "tensor", None), or_replicate=True),
-    Rule(r"(^|/)mlp/(gate|up)$", P(None, "fsdp", "tensor")),
-    Rule(r"(^|/)mlp/down$", P(None, "tensor", "fsdp")),
-    Rule(r"(^|/)\w*norm/scale$", P()),
+    Rule(r"(^|/)embedding$", P("tensor", None), or_replicate=True),
+    Rule(r"(^|/)head$", P(None, "tensor"), or_replicate=True),
+    Rule(r"(^|/)layers/query$", P(None, "fsdp", "tensor", None)),
+    Rule(r"(^|/)layers/(key|value)$", P(None, "fsdp", "tensor", None), or_replicate=True),
+    Rule(r"(^|/)layers/output$", P(None, "tensor", None, "fsdp")),
+    Rule(r"(^|/)layers/query_bias$", P(None, "tensor", None)),
+    Rule(r"(^|/)layers/(key|value)_bias$", P(None, "tensor", None), or_replicate=True),
+    Rule(r"(^|/)layers/(gate|up)$", P(None, "fsdp", "tensor")),
+    Rule(r"(^|/)layers/down$", P(None, "tensor", "fsdp")),
+    Rule(r"(^|/)layers/(attention|mlp)_norm$", P()),
 )
 
 
 def path_name(path: Sequence[Any]) -> str:
-    """A tree path as words joined by `/`: `params/layers/mlp/gate`."""
+    """A tree path as words joined by `/`: `params/layers/gate`."""
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 

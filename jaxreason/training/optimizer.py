@@ -77,13 +77,13 @@ def learning_rate(config: OptimizerConfig, update: Any) -> jax.Array:
 def decay_mask(params: Any) -> Any:
     """True for the leaves that weight decay pulls on: matrices, the embedding included.
 
-    Norm scales and biases are left alone. They are told by name (`scale`, `..bias`), because the
+    Norm scales and biases are left alone. They are told by name (`*norm`, `*bias`), because the
     layers are stacked: a bias of every layer together looks like a matrix.
     """
 
     def decays(path: Any, leaf: jax.Array) -> bool:
         name = jax.tree_util.keystr(path[-1:], simple=True)
-        return leaf.ndim >= 2 and name != "scale" and not name.endswith("bias")
+        return leaf.ndim >= 2 and not name.endswith(("norm", "bias"))
 
     return jax.tree_util.tree_map_with_path(decays, params)
 

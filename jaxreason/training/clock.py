@@ -1,0 +1,38 @@
+"""Where the wall time goes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PARTS = ("compile", "data", "step", "checkpoint", "evaluation", "other")
+
+
+class Clock:
+    """Splits the time since it was made into `PARTS`; the parts sum to the whole.
+
+    Whatever no `measure` covers is `other`. `step` is the time the host spends dispatching steps
+    and waiting for them, so data loading that hides behind the device costs nothing here.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._seconds = dict.fromkeys(PARTS, 0.0)
+        self._inner = 0.0
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Count the time inside as `part`; a measure within a measure counts as its own only."""
+        outer, self._inner = self._inner, 0.0
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self._seconds[part] += spent - self._inner
+            self._inner = outer + spent
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds by part up to now, and `wall`, their sum."""
+        wall = time.perf_counter() - self._start
+        known = {part: self._seconds[part] for part in PARTS if part != "other"}
+        return {**known, "other": wall - sum(known.values()), "wall": wall}

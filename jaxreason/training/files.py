@@ -1,0 +1,108 @@
+"""Files that are either complete or absent, and the run's config.json."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxreason.errors import FailureError, InputError
+
+FREE_FIELDS = (
+    "train.steps",
+    "train.log_every",
+    "train.evaluate_every",
+    "train.save_every",
+    "train.keep_last",
+    "train.keep_every",
+    "train.max_consecutive_skipped",
+    "train.tensorboard",
+    "mesh",
+)
+"""Fields of config.json that may differ when a run is resumed; a name covers what is below it."""
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn what the file system refuses inside into a FailureError about `what`."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in text or "quota exceeded" in text.lower():
+            raise FailureError(
+                f"the disk is full: {what} could not be written; free space and run the same "
+                "command again, earlier checkpoints are intact"
+            ) from error
+        if isinstance(error, OSError):
+            raise FailureError(f"{what} could not be written: {text}") from error
+        raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step: readers see the old file or the new one.
+
+    Raises:
+        FailureError: the disk is full or refuses to be written.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with disk_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def flatten(tree: Any, name: str = "") -> dict[str, Any]:
+    """Nested dicts to one dict with dotted names; lists and tuples count as values."""
+    if not isinstance(tree, Mapping):
+        return {name: tree}
+    items: dict[str, Any] = {}
+    for key, value in tree.items():
+        items |= flatten(value, f"{name}.{key}" if name else str(key))
+    return items
+
+
+def _is_free(name: str) -> bool:
+    return any(name == free or name.startswith(free + ".") for free in FREE_FIELDS)
+
+
+def settle_config(run_directory: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json into a new run, or check that a resumed run still has the same one.
+
+    Fields in `FREE_FIELDS` may change; the file is then brought up to date.
+
+    Raises:
+        InputError: the run was started with another value of a field (all are named), or its
+            config.json is not JSON.
+    """
+    path = run_directory / "config.json"
+    # Compare what JSON makes of it: tuples become lists.
+    new = json.loads(json.dumps(config))
+    if path.exists():
+        try:
+            old = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path} is not JSON ({error}); restore it or start a new run") from (
+                error
+            )
+        before, after = flatten(old), flatten(new)
+        missing = object()
+        differing = [
+            f"{name} ({before.get(name, 'absent')!r} then, {after.get(name, 'absent')!r} now)"
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name, missing) != after.get(name, missing) and not _is_free(name)
+        ]
+        if differing:
+            raise InputError(
+                f"run {run_directory} was started with another config: {', '.join(differing)}; "
+                "use the same values or another run directory"
+            )
+        if old == new:
+            return
+    write_atomically(path, json.dumps(new, indent=2) + "\n")
