@@ -1,6 +1,6 @@
 """Attention described by a small specification instead of a dense mask.
 
-Shapes: queries [B, T, H, K], keys and values [B, S, G, K], with H a multiple of G (grouped-query
+Shapes: queries [B, H, T, K], keys and values [B, G, S, K], with H a multiple of G (grouped-query
 attention: H / G query heads share one key-value head).
 """
 
@@ -76,22 +76,22 @@ def visible(
 
 
 def attend(
-    query: Float[Array, "B T H K"],
-    key: Float[Array, "B S G K"],
-    value: Float[Array, "B S G K"],
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B G S K"],
+    value: Float[Array, "B G S K"],
     mask: Bool[Array, "#B T S"],
-) -> Float[Array, "B T H K"]:
+) -> Float[Array, "B H T K"]:
     """Scaled dot-product attention in plain XLA: the reference every other backend is tested on.
 
     Softmax statistics are float32 whatever the inputs' dtype. A query that sees no key gets the
     mean of all values (finite, never NaN); such rows are padding.
     """
-    batch, length, heads, head_size = query.shape
-    groups = key.shape[2]
-    query = query.reshape(batch, length, groups, heads // groups, head_size)
+    batch, heads, length, head_size = query.shape
+    groups = key.shape[1]
+    query = query.reshape(batch, groups, heads // groups, length, head_size)
     query = query * jnp.asarray(head_size**-0.5, query.dtype)
-    logits = jnp.einsum("btgrk,bsgk->bgrts", query, key, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("bgrtk,bgsk->bgrts", query, key, preferred_element_type=jnp.float32)
     logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-    out = jnp.einsum("bgrts,bsgk->btgrk", weights, value)
-    return out.reshape(batch, length, heads, head_size)
+    out = jnp.einsum("bgrts,bgsk->bgrtk", weights, value)
+    return out.reshape(batch, heads, length, head_size)

@@ -27,7 +27,7 @@ class TransformerConfig:
     """Shape and numerics of a transformer.
 
     Attributes:
-        vocabulary_size: V, number of token ids.
+        vocabulary_size: V, number of token ids; 0 leaves it to the data, see `MazeExperiment`.
         layers: number of blocks.
         width: D, size of the residual stream.
         heads: H, query heads.
@@ -65,7 +65,7 @@ class TransformerConfig:
     unroll: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary_size", "layers", "width", "heads", "kv_heads", "mlp_width"):
+        for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
         if self.heads % self.kv_heads:
@@ -86,14 +86,15 @@ class Cache(NamedTuple):
     """Keys and values of the tokens seen so far.
 
     Attributes:
-        key: [L, B, S, G, K] in the compute dtype, rotated.
-        value: [L, B, S, G, K].
+        key: [L, B, G, S, K] in the compute dtype, rotated; one head's keys lie together, so that
+            a decoding step reads them in one sweep.
+        value: [L, B, G, S, K].
         valid: [B, S] bool, False for padding and for slots not written yet.
         filled: [] int32, the next slot to write; the same for all rows.
     """
 
-    key: Float[Array, "L B S G K"]
-    value: Float[Array, "L B S G K"]
+    key: Float[Array, "L B G S K"]
+    value: Float[Array, "L B G S K"]
     valid: Bool[Array, "B S"]
     filled: Int[Array, ""]
 
@@ -109,17 +110,17 @@ def rms_norm(
 
 def rope_angles(
     positions: Int[Array, "B T"], head_size: int, base: float
-) -> tuple[Float[Array, "B T 1 K"], Float[Array, "B T 1 K"]]:
+) -> tuple[Float[Array, "B 1 T K"], Float[Array, "B 1 T K"]]:
     """Cosine and sine of the rotary angles (Su et al. 2021), halves as in Llama and Qwen2."""
     frequencies = base ** (-jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size)
     angles = positions[..., None].astype(jnp.float32) * frequencies
-    angles = jnp.concatenate([angles, angles], axis=-1)[:, :, None, :]
+    angles = jnp.concatenate([angles, angles], axis=-1)[:, None]
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(
-    x: Float[Array, "B T N K"], cosine: Float[Array, "B T 1 K"], sine: Float[Array, "B T 1 K"]
-) -> Float[Array, "B T N K"]:
+    x: Float[Array, "B N T K"], cosine: Float[Array, "B 1 T K"], sine: Float[Array, "B 1 T K"]
+) -> Float[Array, "B N T K"]:
     """Turn each pair (x_i, x_{i+K/2}) by its angle."""
     first, second = jnp.split(x, 2, axis=-1)
     turned = jnp.concatenate([-second, first], axis=-1)
@@ -135,8 +136,8 @@ class Block(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        cosine: Float[Array, "B T 1 K"],
-        sine: Float[Array, "B T 1 K"],
+        cosine: Float[Array, "B 1 T K"],
+        sine: Float[Array, "B 1 T K"],
         attend_fn: Callable[[Array, Array, Array], tuple[Array, Any]],
     ) -> tuple[Float[Array, "B T D"], Any]:
         """Returns the new residual stream and what `attend_fn(query, key, value)` kept."""
@@ -150,11 +151,11 @@ class Block(nn.Module):
 
         def project(name: str, source: Array, heads: int) -> Array:
             kernel = weight(name, (c.width, heads, c.head_size), into)
-            result = jnp.einsum("btd,dhk->bthk", source, kernel)
+            result = jnp.einsum("btd,dhk->bhtk", source, kernel)
             if c.qkv_bias:
                 zeros = nn.initializers.zeros
                 bias = self.param(f"{name}_bias", zeros, (heads, c.head_size), jnp.float32)
-                result = result + bias.astype(dtype)
+                result = result + bias.astype(dtype)[:, None]
             return checkpoint_name(result, name)
 
         def norm(name: str, source: Array) -> Array:
@@ -171,7 +172,7 @@ class Block(nn.Module):
             (c.heads, c.head_size, c.width),
             out * (c.heads * c.head_size) ** -0.5,
         )
-        x = x + jnp.einsum("bthk,hkd->btd", attended, kernel)
+        x = x + jnp.einsum("bhtk,hkd->btd", attended, kernel)
         y = norm("mlp_norm", x)
         gate = checkpoint_name(y @ weight("gate", (c.width, c.mlp_width), into), "gate")
         up = checkpoint_name(y @ weight("up", (c.width, c.mlp_width), into), "up")
@@ -226,7 +227,7 @@ class Transformer:
     def init_cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache for `batch` rows of up to `capacity` tokens."""
         c = self.config
-        shape = (c.layers, batch, capacity, c.kv_heads, c.head_size)
+        shape = (c.layers, batch, c.kv_heads, capacity, c.head_size)
         zeros = jnp.zeros(shape, c.dtype)
         return Cache(zeros, zeros, jnp.zeros((batch, capacity), bool), jnp.zeros((), jnp.int32))
 
@@ -306,7 +307,7 @@ def _apply_cached(
         layer, i = xs
 
         def attend_fn(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
-            start = (i, 0, cache.filled, 0, 0)
+            start = (i, 0, 0, cache.filled, 0)
             new_keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), start)
             new_values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), start)
             return attend(q, new_keys[i], new_values[i], mask), (new_keys, new_values)
