@@ -15,23 +15,29 @@ import numba
 _config: Any = numba.config
 
 
-def _cache_directory() -> str:
-    here = Path(__file__).parent
+def cache_directory(folder: Path) -> Path:
+    """Where the compiled code of the sources in `folder` goes; another place for other sources.
+
+    Below `NUMBA_CACHE_DIR` if that is set, else below the folder's `__pycache__`.
+    """
     digest = hashlib.sha256()
-    for source in sorted(here.glob("*.py")):
+    for source in sorted(folder.glob("*.py")):
         digest.update(source.read_bytes())
-    base = Path(_config.CACHE_DIR) if _config.CACHE_DIR else here / "__pycache__"
-    return str(base / f"kernels-{digest.hexdigest()[:16]}")
+    base = Path(_config.CACHE_DIR) if _config.CACHE_DIR else folder / "__pycache__"
+    return base / f"kernels-{digest.hexdigest()[:16]}"
 
 
-_CACHE_DIRECTORY = _cache_directory()
+_CACHE_DIRECTORY = str(cache_directory(Path(__file__).parent))
 
 
 def kernel(function: Callable) -> Callable:
-    """`numba.njit` with that cache; if its folder cannot be written, numba's own places serve."""
+    """`numba.njit` with that cache and without the interpreter lock, so that threads overlap.
+
+    If the cache folder cannot be written, numba's own places serve.
+    """
     before = _config.CACHE_DIR
     _config.CACHE_DIR = _CACHE_DIRECTORY
     try:
-        return numba.njit(cache=True)(function)
+        return numba.njit(cache=True, nogil=True)(function)
     finally:
         _config.CACHE_DIR = before
