@@ -163,6 +163,7 @@ def validation_loss(experiment: MazeExperiment, mesh: Mesh | None) -> Any:
         if not batches:
             stream = training_batches(maze_source(data), pad_id=e.vocabulary().pad, **fields)
             rows = jax.process_count()
+            batch: Any
             for batch in stream:
                 mine = {n: np.array_split(x, rows)[jax.process_index()] for n, x in batch.items()}
                 batches.append(place_batch(mine, mesh))
