@@ -1,8 +1,9 @@
 """The device mesh: four named axes, always in the same order, any of which may be 1."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -75,7 +76,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def place_batch(batch: Batch, mesh: Mesh | None) -> Batch:
+def place_batch(batch: Mapping[str, Any], mesh: Mesh | None) -> Batch:
     """Put this process's rows of a batch on its devices.
 
     With several processes each holds its own rows, and they are joined into one global array.

@@ -1,10 +1,10 @@
 """Checkpoints: asynchronous, atomic, readable onto any mesh, and checked when they are read.
 
-`checkpoints/<step>/` is an Orbax checkpoint of three parts: `params`, `training` (the rest of the
-train state) and `extra` (JSON text: position in the data, sums of the open metrics row, structure
-and fingerprint of the state). Orbax writes under a temporary name and renames at the end, so a
-directory with a plain number is complete. What the disk did to it since is found by reading: the
-restored state must have the fingerprint it was saved with.
+`checkpoints/<step>/` is an Orbax checkpoint of two trees, `params` and `training` (the rest of the
+train state). Its custom metadata hold JSON text: position in the data, sums of the open metrics
+row, structure and fingerprint of the state. Orbax writes under a temporary name and renames at the
+end, so a directory with a plain number is complete. What the disk did to it since is found by
+reading: the restored state must have the fingerprint it was saved with.
 """
 
 import json
@@ -48,10 +48,16 @@ def _gather(item: Any) -> list[Any]:
     return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
 
 
+def _parts(state: TrainState) -> dict[str, Any]:
+    """What Orbax stores as two separate trees, so that `params` can be read alone."""
+    rest: Any = state
+    return {"params": state.params, "training": rest._replace(params=None)}
+
+
 def _read_extra(path: Path) -> dict[str, Any]:
-    """The `extra` part, or _Damaged."""
+    """The JSON that was saved beside the state, or _Damaged."""
     try:
-        extra = ocp.load_checkpointables(path, {"extra": None})["extra"]
+        extra: Any = ocp.checkpointables_metadata(path).custom_metadata
         intact = zlib.crc32(extra["json"].encode()) == int(extra["crc32"])
         # Damaged bytes can make Orbax fail in any way, so any failure to read means damage.
     except Exception as error:
@@ -67,7 +73,7 @@ def _first_line(error: Exception) -> str:
 
 def _read_state(path: Path, abstract: TrainState, expected: list[int]) -> TrainState:
     """The state with the shardings of `abstract`, or _Damaged."""
-    parts = {"params": abstract.params, "training": abstract._replace(params=None)}
+    parts = _parts(abstract)
     try:
         loaded = ocp.load_checkpointables(path, parts)
     except Exception as error:
@@ -186,13 +192,11 @@ class Checkpoints:
             "fingerprint": fingerprint(state),
         }
         text = json.dumps(body)
-        parts = {
-            "params": state.params,
-            "training": state._replace(params=None),
-            "extra": {"json": text, "crc32": str(zlib.crc32(text.encode()))},
-        }
+        metadata = {"json": text, "crc32": zlib.crc32(text.encode())}
         with disk_errors(f"the checkpoint of step {int(state.step)}"):
-            self._pending = self._orbax.save_checkpointables_async(int(state.step), parts)
+            self._pending = self._orbax.save_checkpointables_async(
+                int(state.step), _parts(state), custom_metadata=metadata
+            )
 
     def wait(self) -> None:
         """Wait until the last save is complete on disk.

@@ -139,7 +139,7 @@ def train(
             with clock.measure("compile"):
                 key = jax.random.key(config.seed)
                 state = init_state(model_init, optimizer, key, mesh, rules)
-            extra: Mapping[str, Any] = {"step": 0, "sums": None, "skipped_row": 0}
+            extra: Mapping[str, Any] = {"step": 0, "sums": None}
         else:
             state, extra = restored
             iterator.set_state(extra["data"])
@@ -204,16 +204,16 @@ def train(
         checkpoints.close()
 
 
-def _next_batch(iterator: Any, step: int) -> Mapping[str, np.ndarray]:
+def _next_batch(iterator: Any, step: int) -> Mapping[str, Any]:
     try:
         return next(iterator)
     except StopIteration:
         raise InputError(
-            f"the data ended after {step} steps; train fewer steps or repeat the data for more epochs"
+            f"the data ended after {step} steps; train fewer steps or allow more epochs of data"
         ) from None
 
 
-def _token_count(batch: Mapping[str, np.ndarray]) -> int:
+def _token_count(batch: Mapping[str, Any]) -> int:
     """Tokens in a batch, padding left out where `segments` says what is padding."""
     if "segments" in batch:
         count = int(np.count_nonzero(batch["segments"]))

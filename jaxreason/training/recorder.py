@@ -1,7 +1,6 @@
 """From metrics on the device to rows in a file and a line on the screen, one step late."""
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +24,11 @@ class _Intervals(Protocol):
 
     @property
     def max_consecutive_skipped(self) -> int: ...
+
+
+def _working(seconds: Mapping[str, float]) -> float:
+    """Seconds of training proper: rates leave out compiling, checkpoints and evaluation."""
+    return seconds["data"] + seconds["step"] + seconds["other"]
 
 
 class Recorder:
@@ -69,7 +73,7 @@ class Recorder:
         self._skipped = skipped
         self._consecutive = 0
         self._wait = wait
-        self._row_start = time.perf_counter()
+        self._row_start = _working(clock.seconds())
         self._row_tokens = 0
         self._row_step = step
         self.last_row: Mapping[str, Any] | None = None
@@ -112,22 +116,23 @@ class Recorder:
             raise too_many_skipped(self._consecutive, limit, self._step)
 
     def _write_row(self) -> None:
-        now = time.perf_counter()
-        elapsed = max(now - self._row_start, 1e-9)
+        seconds = self._clock.seconds()
+        working = _working(seconds)
+        elapsed = max(working - self._row_start, 1e-9)
         rate = self._row_tokens / elapsed
         seconds_per_step = elapsed / max(self._step - self._row_step, 1)
-        self._row_start, self._row_tokens, self._row_step = now, 0, self._step
+        self._row_start, self._row_tokens, self._row_step = working, 0, self._step
         update = max(self._step - self._skipped - 1, 0)
-        known = self._flops_per_token is not None
+        flops = self._flops_per_token
         row = {
             "step": self._step,
             **self._sums.take(),
             "learning_rate": float(self._rate(update)),
             "time": {
                 "tokens_per_second": rate,
-                "mfu": utilisation(rate * self._flops_per_token) if known else None,
+                "mfu": None if flops is None else utilisation(rate * flops),
                 "eta": (self._config.steps - self._step) * seconds_per_step,
-                **self._clock.seconds(),
+                **seconds,
             },
         }
         self._file.write(row)
