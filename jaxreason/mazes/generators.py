@@ -221,8 +221,8 @@ def generate(config: MazeConfig, seed: int, index: int, split: str = "train") ->
         InputError: arguments out of range, or a size that admits no such problem.
     """
     seed_word, split_code = _checked(seed, split)
-    if index < 0:
-        raise InputError(f"index is {index}; expected a whole number of at least 0")
+    if not 0 <= index < 2**63:
+        raise InputError(f"index is {index}; expected a whole number in 0..2^63-1")
     floor = np.empty((config.height, config.width), np.bool_)
     status, start, goal = drawing.draw_problem(
         *config._kernel_arguments, seed_word, np.uint64(index), split_code, floor

@@ -5,6 +5,8 @@ is unique per entry except under random ties. Improved cells are pushed again an
 is skipped when it surfaces: the Manhattan heuristic is consistent, so no closed cell reopens.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from jaxreason.mazes.kernels.compilation import kernel
@@ -15,6 +17,7 @@ OLDEST, LOW_G, HIGH_G, LOWEST_CELL, RANDOM = range(5)
 
 _TIE_BITS = 40
 _CELL_BITS = 20
+_UNREACHED = 2**31 - 1
 
 
 @kernel
@@ -64,13 +67,67 @@ def _tie(rule: int, g: int, order: int, cell: int, stream: np.ndarray) -> int:
     return order
 
 
+class _Search(NamedTuple):
+    """State of one search; per cell unless said otherwise.
+
+    `counts` holds the entries of the open list, the cells ever inserted, and the events written.
+    """
+
+    costs: np.ndarray
+    parents: np.ndarray
+    orders: np.ndarray
+    closed: np.ndarray
+    priorities: np.ndarray
+    cells: np.ndarray
+    counts: np.ndarray
+    stream: np.ndarray
+
+
+_OPEN, _INSERTED, _EVENTS = range(3)
+
+
 @kernel
-def _record(events: np.ndarray, count: int, kind: int, x: int, y: int, g: int, h: int) -> None:
-    events[count, 0] = kind
-    events[count, 1] = x
-    events[count, 2] = y
-    events[count, 3] = g
-    events[count, 4] = h
+def _new_search(size: int) -> _Search:
+    # Each cell is pushed at most once per neighbour.
+    return _Search(
+        np.full(size, _UNREACHED, np.int32),
+        np.full(size, -1, np.int32),
+        np.full(size, -1, np.int32),
+        np.zeros(size, np.bool_),
+        np.empty(4 * size + 1, np.int64),
+        np.empty(4 * size + 1, np.int32),
+        np.zeros(3, np.int64),
+        np.zeros(2, np.uint64),
+    )
+
+
+@kernel
+def _open(state: _Search, cell: int, parent: int, g: int, h: int, rule: int) -> None:
+    """Puts a new or improved cell on the open list; an improved one keeps its insertion order."""
+    state.costs[cell] = g
+    state.parents[cell] = parent
+    if state.orders[cell] < 0:
+        state.orders[cell] = state.counts[_INSERTED]
+        state.counts[_INSERTED] += 1
+    tie = _tie(rule, g, state.orders[cell], cell, state.stream)
+    _push(state.priorities, state.cells, state.counts[_OPEN], ((g + h) << _TIE_BITS) | tie, cell)
+    state.counts[_OPEN] += 1
+
+
+@kernel
+def _record(state: _Search, events: np.ndarray, kind: int, x: int, y: int, g: int, h: int) -> None:
+    event = events[state.counts[_EVENTS]]
+    event[0], event[1], event[2], event[3], event[4] = kind, x, y, g, h
+    state.counts[_EVENTS] += 1
+
+
+@kernel
+def _trace_back(parents: np.ndarray, goal: int, width: int, plan: np.ndarray) -> None:
+    """Fills the plan from its end."""
+    cell = goal
+    for place in range(plan.shape[0] - 1, -1, -1):
+        plan[place, 0], plan[place, 1] = cell % width, cell // width
+        cell = parents[cell]
 
 
 @kernel
@@ -102,66 +159,37 @@ def search_into(
         Number of events and number of plan cells; 0 plan cells if there is no path.
     """
     height, width = floor.shape
-    size = height * width
-    costs = np.full(size, np.iinfo(np.int32).max, np.int32)
-    closed = np.zeros(size, np.bool_)
-    orders = np.full(size, -1, np.int32)
-    parents = np.full(size, -1, np.int32)
-    priorities = np.empty(4 * size + 1, np.int64)
-    cells = np.empty(4 * size + 1, np.int32)
-    stream = np.zeros(2, np.uint64)
-    stream[0] = key(seed, start, goal)
+    state = _new_search(floor.size)
+    state.stream[0] = key(seed, start, goal)
     directions = np.arange(4)
     goal_x, goal_y = goal % width, goal // width
-    events_count, open_count, inserted = 0, 0, 1
-    costs[start] = 0
-    orders[start] = 0
     h = abs(start % width - goal_x) + abs(start // width - goal_y)
-    _push(priorities, cells, 0, h << _TIE_BITS, start)
-    open_count = 1
+    _open(state, start, -1, 0, h, rule)
     if creates_start:
-        _record(events, 0, CREATE, start % width, start // width, 0, h)
-        events_count = 1
-    while open_count > 0:
-        cell = _pop(priorities, cells, open_count)
-        open_count -= 1
-        if closed[cell]:
+        _record(state, events, CREATE, start % width, start // width, 0, h)
+    while state.counts[_OPEN] > 0:
+        cell = _pop(state.priorities, state.cells, state.counts[_OPEN])
+        state.counts[_OPEN] -= 1
+        if state.closed[cell]:
             continue
-        x, y, g = cell % width, cell // width, costs[cell]
-        _record(events, events_count, CLOSE, x, y, g, abs(x - goal_x) + abs(y - goal_y))
-        events_count += 1
+        x, y, g = cell % width, cell // width, state.costs[cell]
+        _record(state, events, CLOSE, x, y, g, abs(x - goal_x) + abs(y - goal_y))
         if cell == goal:
-            break
-        closed[cell] = True
+            _trace_back(state.parents, goal, width, plan[: g + 1])
+            return state.counts[_EVENTS], g + 1
+        state.closed[cell] = True
         if rule == RANDOM:
-            shuffle(stream, directions)
+            shuffle(state.stream, directions)
         for direction in directions:
-            next_x = x + neighbours[direction, 0]
-            next_y = y + neighbours[direction, 1]
+            next_x, next_y = x + neighbours[direction, 0], y + neighbours[direction, 1]
             if not (0 <= next_x < width and 0 <= next_y < height and floor[next_y, next_x]):
                 continue
             other = next_y * width + next_x
-            if closed[other] or g + 1 >= costs[other]:
-                continue
-            costs[other] = g + 1
-            parents[other] = cell
-            h = abs(next_x - goal_x) + abs(next_y - goal_y)
-            _record(events, events_count, CREATE, next_x, next_y, g + 1, h)
-            events_count += 1
-            if orders[other] < 0:
-                orders[other] = inserted
-                inserted += 1
-            tie = _tie(rule, g + 1, orders[other], other, stream)
-            _push(priorities, cells, open_count, ((g + 1 + h) << _TIE_BITS) | tie, other)
-            open_count += 1
-    if costs[goal] == np.iinfo(np.int32).max:
-        return events_count, 0
-    plan_cells = costs[goal] + 1
-    cell = goal
-    for place in range(plan_cells - 1, -1, -1):
-        plan[place, 0], plan[place, 1] = cell % width, cell // width
-        cell = parents[cell]
-    return events_count, plan_cells
+            if not state.closed[other] and g + 1 < state.costs[other]:
+                h = abs(next_x - goal_x) + abs(next_y - goal_y)
+                _open(state, other, cell, g + 1, h, rule)
+                _record(state, events, CREATE, next_x, next_y, g + 1, h)
+    return state.counts[_EVENTS], 0
 
 
 @kernel
