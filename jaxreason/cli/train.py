@@ -4,8 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
+from jaxreason.cli.options import parse_options
 from jaxreason.errors import InputError
 
 HELP = "train a model as an experiment file describes"
@@ -46,9 +45,7 @@ def run(argv: Sequence[str]) -> int:
     from jaxreason.training.preemption import Preempted
 
     default = load_experiment(file)
-    experiment = tyro.cli(
-        type(default), default=default, args=arguments, prog=f"jaxreason train {file}"
-    )
+    experiment = parse_options(type(default), arguments, f"jaxreason train {file}", default)
     enable_compilation_cache()
     try:
         run_experiment(experiment, directory)

@@ -1,0 +1,103 @@
+"""An experiment is one value: it survives config.json, trains, resumes and is found by path."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreason.data import BatchConfig, MazeData
+from jaxreason.errors import FailureError, InputError
+from jaxreason.models import TransformerConfig
+from jaxreason.training.experiment import (
+    MazeExperiment,
+    load_experiment,
+    load_run,
+    read_experiment,
+    run_experiment,
+)
+from jaxreason.training.loop import TrainConfig
+from jaxreason.training.optimizer import OptimizerConfig
+
+TINY = MazeExperiment(
+    data=MazeData(width=4, height=4, count=32, regime="swapped"),
+    batch=BatchConfig(batch_size=8, length=160),
+    model=TransformerConfig(0, 1, 16, 2, 1, 8, 32),
+    optimizer=OptimizerConfig(warmup_steps=2, total_steps=4),
+    train=TrainConfig(steps=4, evaluate_every=2, save_every=2, log_every=1),
+    validation_examples=8,
+)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        TINY,
+        MazeExperiment(),
+        dataclasses.replace(
+            TINY,
+            data=dataclasses.replace(TINY.data, regime="dropped", drop_level=2),
+            batch=BatchConfig(batch_size=8, length=160, packing="buckets", buckets=(80, 160)),
+            prepared="somewhere",
+        ),
+    ],
+)
+def test_an_experiment_is_rebuilt_from_its_config_json(tmp_path, experiment):
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(experiment)))
+    assert read_experiment(tmp_path) == experiment
+
+
+def test_a_config_json_of_something_else_is_refused(tmp_path):
+    with pytest.raises(FailureError, match=r"no config\.json"):
+        read_experiment(tmp_path)
+    (tmp_path / "config.json").write_text('{"optimiser": {}}')
+    with pytest.raises(FailureError, match="optimiser is unknown"):
+        read_experiment(tmp_path)
+    (tmp_path / "config.json").write_text('{"data": 3}')
+    with pytest.raises(FailureError, match="field data is 3"):
+        read_experiment(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "must define `experiment`"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def", "SyntaxError"),
+    ],
+)
+def test_an_experiment_file_that_defines_none_is_named(tmp_path, text, message):
+    path = tmp_path / "file.py"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_experiment(path)
+
+
+def test_a_missing_experiment_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.py does not exist"):
+        load_experiment(tmp_path / "absent.py")
+
+
+def test_a_vocabulary_that_is_not_that_of_the_grid_is_refused():
+    model = dataclasses.replace(TINY.model, vocabulary_size=10)
+    with pytest.raises(InputError, match=r"4x4 have 34 words; use 34 or 0"):
+        dataclasses.replace(TINY, model=model).transformer()
+
+
+def test_a_run_trains_stops_goes_on_and_is_found_by_its_path(tmp_path):
+    straight = run_experiment(TINY, tmp_path / "straight", progress=False)
+    half = dataclasses.replace(TINY, train=dataclasses.replace(TINY.train, steps=2))
+    run_experiment(half, tmp_path / "resumed", progress=False)
+    resumed = run_experiment(TINY, tmp_path / "resumed", progress=False)
+    jax.tree.map(np.testing.assert_array_equal, straight.state.params, resumed.state.params)
+
+    rows = [json.loads(line) for line in (tmp_path / "straight/metrics.jsonl").open()]
+    measured = [row["evaluation"]["validation_loss"] for row in rows if "evaluation" in row]
+    assert len(measured) == 2
+    assert measured[1] < measured[0]
+
+    run = load_run(tmp_path / "resumed")
+    assert (run.step, run.experiment) == (4, TINY)
+    jax.tree.map(np.testing.assert_array_equal, run.params, straight.state.params)
+    assert load_run(tmp_path / "resumed", step=2).step == 2
