@@ -1,7 +1,18 @@
 """Models as pure functions of parameter trees; the only place that knows flax."""
 
 from jaxreason.models.attention import AttentionSpec
-from jaxreason.models.presets import PRESETS, preset
+from jaxreason.models.presets import PRESETS, count_parameters, preset
+from jaxreason.models.qwen2 import from_qwen2, to_qwen2
 from jaxreason.models.transformer import Cache, Transformer, TransformerConfig
 
-__all__ = ["PRESETS", "AttentionSpec", "Cache", "Transformer", "TransformerConfig", "preset"]
+__all__ = [
+    "PRESETS",
+    "AttentionSpec",
+    "Cache",
+    "Transformer",
+    "TransformerConfig",
+    "count_parameters",
+    "from_qwen2",
+    "preset",
+    "to_qwen2",
+]

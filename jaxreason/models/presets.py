@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import jax
+
 from jaxreason.errors import InputError
 from jaxreason.models.transformer import TransformerConfig
+from jaxreason.types import Params
 
 _SHAPES = {
     # layers, width, heads, kv_heads, head_size, mlp_width
@@ -39,3 +42,8 @@ def preset(name: str, vocabulary_size: int, **changes: object) -> TransformerCon
     if name == "qwen2_0_5b":
         config = replace(config, qkv_bias=True, rope_base=1e6, dtype="bfloat16", remat="names")
     return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def count_parameters(params: Params) -> int:
+    """Number of scalars in a parameter tree of arrays or of `jax.eval_shape`'s shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec, Kind, attend, visible
+from jaxreason.models.backends import BACKENDS, Backend, attend_fn, choose
 from jaxreason.types import Params
 
 Remat = Literal["none", "dots", "names", "full"]
@@ -43,6 +44,7 @@ class TransformerConfig:
         remat: what the backward pass keeps: everything (`none`), matrix products (`dots`), the
             named tensors of each block (`names`), only block inputs (`full`).
         unroll: blocks unrolled per scan iteration; `layers` unrolls all.
+        backend: attention kernel, see `jaxreason.models.backends`.
 
     Raises:
         InputError: a size that does not fit the others.
@@ -63,6 +65,7 @@ class TransformerConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: Remat = "none"
     unroll: int = 1
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):
@@ -76,6 +79,8 @@ class TransformerConfig:
             raise InputError(
                 f"model.head_size is {self.head_size}; rotary embedding needs an even size"
             )
+        if self.backend not in BACKENDS:
+            raise InputError(f"model.backend {self.backend!r} is unknown; expected {BACKENDS}")
         if not 1 <= self.unroll <= self.layers:
             raise InputError(
                 f"model.unroll is {self.unroll}; expected 1 to model.layers ({self.layers})"
@@ -206,6 +211,8 @@ class Transformer:
         stream divided by sqrt(2 layers) (GPT-2); the embedding has deviation 0.02.
         """
         c = self.config
+        if c.vocabulary_size < 1:
+            raise InputError(f"model.vocabulary_size is {c.vocabulary_size}; it must be at least 1")
         embedding_key, layers_key, head_key = jax.random.split(key, 3)
         x = jnp.zeros((1, 1, c.width))
         angles = jnp.zeros((1, 1, 1, c.head_size))
@@ -251,6 +258,9 @@ class Transformer:
 
         Returns:
             hidden [B, T, D] in the compute dtype, and the grown cache (None without one).
+
+        Raises:
+            InputError: the backend cannot run this attention; segments with a cache.
         """
         c = self.config
         spec = attention if attention is not None else AttentionSpec(kind=c.attention)
@@ -259,13 +269,17 @@ class Transformer:
         cosine, sine = rope_angles(positions, c.head_size, c.rope_base)
         x = jnp.take(params["embedding"], tokens, axis=0).astype(c.dtype)
         if cache is None:
-            mask = visible(spec, tokens.shape[1], tokens.shape[1])
+            length, platform = tokens.shape[1], jax.default_backend()
+            backend = choose(
+                c.backend, spec, length, c.head_size, c.dtype, platform, jax.device_count()
+            )
+            self_attend = attend_fn(backend, spec, length)
 
-            def attend_fn(q: Array, k: Array, v: Array) -> tuple[Array, None]:
-                return attend(q, k, v, mask), None
+            def attend_only(q: Array, k: Array, v: Array) -> tuple[Array, None]:
+                return self_attend(q, k, v), None
 
             def run_block(x: Array, layer: Params) -> tuple[Array, None]:
-                return cast(Any, Block(c).apply({"params": layer}, x, cosine, sine, attend_fn))
+                return cast(Any, Block(c).apply({"params": layer}, x, cosine, sine, attend_only))
 
             if c.remat != "none":
                 run_block = jax.checkpoint(run_block, policy=_POLICIES[c.remat], prevent_cse=False)
@@ -293,6 +307,8 @@ def _apply_cached(
     """Scan with the whole cache in the carry, so that XLA updates it in place."""
     batch, length = x.shape[:2]
     capacity = cache.valid.shape[1]
+    if spec.segments is not None:
+        raise InputError("attention segments do not go with a cache; give one example per row")
     real = jnp.ones((batch, length), bool)
     if spec.lengths is not None:
         real = jnp.arange(length) < spec.lengths[:, None]
@@ -306,13 +322,13 @@ def _apply_cached(
         x, keys, values = carry
         layer, i = xs
 
-        def attend_fn(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
+        def attend_cache(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
             start = (i, 0, 0, cache.filled, 0)
             new_keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), start)
             new_values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), start)
             return attend(q, new_keys[i], new_values[i], mask), (new_keys, new_values)
 
-        block: Any = Block(c).apply({"params": layer}, x, cosine, sine, attend_fn)
+        block: Any = Block(c).apply({"params": layer}, x, cosine, sine, attend_cache)
         x, (keys, values) = block
         return (x, keys, values), None
 

@@ -1,0 +1,143 @@
+"""Every kind of attention against a loop over queries, and every kernel against `xla`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.errors import InputError
+from jaxreason.models import AttentionSpec
+from jaxreason.models.attention import attend, visible
+from jaxreason.models.backends import attend_fn, choose, limit
+
+B, H, G, T, K = 2, 6, 2, 10, 8
+SEGMENTS = jnp.asarray([[1, 1, 1, 2, 2, 2, 2, 3, 0, 0], [1] * 6 + [2] * 4])
+LENGTHS = jnp.asarray([10, 4])
+SPECS = {
+    "causal": AttentionSpec("causal"),
+    "bidirectional": AttentionSpec("bidirectional"),
+    "block_causal": AttentionSpec("block_causal", block=4),
+    "causal_segments": AttentionSpec("causal", segments=SEGMENTS),
+    "bidirectional_lengths": AttentionSpec("bidirectional", lengths=LENGTHS),
+    "block_causal_all": AttentionSpec("block_causal", 4, segments=SEGMENTS, lengths=LENGTHS),
+    "causal_lengths": AttentionSpec("causal", lengths=LENGTHS),
+}
+
+
+def allowed(spec, row, t, s):
+    """The definition, one pair at a time."""
+    seen = {
+        "causal": s <= t,
+        "bidirectional": True,
+        "block_causal": s // max(spec.block, 1) <= t // max(spec.block, 1),
+    }[spec.kind]
+    if spec.segments is not None:
+        seen = seen and spec.segments[row, t] == spec.segments[row, s]
+    if spec.lengths is not None:
+        seen = seen and s < spec.lengths[row]
+    return bool(seen)
+
+
+def inputs(length=T, head_size=K):
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = ((B, H, length, head_size), (B, G, length, head_size), (B, G, length, head_size))
+    return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_attention_equals_its_definition(name):
+    spec = SPECS[name]
+    query, key, value = map(np.asarray, inputs())
+    out = np.asarray(attend(*inputs(), visible(spec, T, T)))
+    for row in range(B):
+        table = np.array([[allowed(spec, row, t, s) for s in range(T)] for t in range(T)])
+        for head in range(H):
+            group = head // (H // G)
+            scores = query[row, head].astype(float) @ key[row, group].T.astype(float) / np.sqrt(K)
+            weights = np.where(table, np.exp(scores), 0)
+            seeing = weights.sum(-1) > 0
+            expected = weights @ value[row, group] / np.maximum(weights.sum(-1), 1e-30)[:, None]
+            np.testing.assert_allclose(out[row, head][seeing], expected[seeing], atol=1e-5)
+    assert np.all(np.isfinite(out))
+
+
+def test_a_later_query_sees_the_keys_before_it():
+    whole = visible(SPECS["causal"], T, T)
+    np.testing.assert_array_equal(visible(SPECS["causal"], 3, T, 5), whole[:, 5:8])
+
+
+@pytest.mark.parametrize(("kind", "block"), [("local", 0), ("block_causal", 0), ("causal", 2)])
+def test_impossible_specifications_are_refused(kind, block):
+    with pytest.raises(InputError, match="attention"):
+        AttentionSpec(kind, block)
+
+
+@pytest.mark.parametrize("kind", ["causal", "bidirectional"])
+def test_splash_in_the_interpreter_equals_xla(kind):
+    """Output and gradients on the rows that are not padding; segments and lengths together."""
+    length = 128
+    segments = jnp.asarray(np.repeat([[1, 2, 3, 0], [1, 1, 2, 2]], 32, axis=1))
+    spec = AttentionSpec(kind, segments=segments, lengths=jnp.asarray([96, 120]))
+    query, key, value = inputs(length, 64)
+    real = (jnp.arange(length) < spec.lengths[:, None])[:, None, :, None]
+
+    def total(backend, query, key, value):
+        out = attend_fn(backend, spec, length, interpret=True)(query, key, value)
+        return jnp.sum(jnp.where(real, jnp.sin(out), 0)), out
+
+    results = {}
+    for backend in ("xla", "splash"):
+        run = jax.jit(
+            jax.value_and_grad(lambda *a, b=backend: total(b, *a), (0, 1, 2), has_aux=True)
+        )
+        (_, out), gradients = run(query, key, value)
+        results[backend] = [jnp.where(real, out, 0), *gradients]
+    for ours, expected in zip(results["splash"], results["xla"], strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-4)
+
+
+def test_auto_follows_platform_and_limits():
+    causal = SPECS["causal"]
+
+    def auto(platform, spec=causal, length=256, head_size=64, dtype="bfloat16", devices=1):
+        return choose("auto", spec, length, head_size, dtype, platform, devices)
+
+    assert auto("cpu") == "xla"
+    assert auto("gpu") == "cudnn"
+    assert auto("gpu", dtype="float32") == "xla"
+    assert auto("gpu", head_size=12) == "xla"
+    assert auto("gpu", length=255) == "xla"
+    assert auto("tpu") == "splash"
+    assert auto("tpu", devices=8) == "xla"
+    assert auto("tpu", length=200) == "xla"
+    assert auto("tpu", spec=SPECS["block_causal"]) == "xla"
+
+
+@pytest.mark.parametrize(
+    ("backend", "platform", "dtype", "named"),
+    [
+        ("cudnn", "cpu", "bfloat16", "needs an NVIDIA GPU, and the platform is 'cpu'"),
+        ("cudnn", "gpu", "float32", "needs model.dtype 'bfloat16'"),
+        ("splash", "gpu", "bfloat16", "needs a TPU"),
+    ],
+)
+def test_a_named_kernel_that_cannot_run_is_an_error(backend, platform, dtype, named):
+    with pytest.raises(InputError, match=named):
+        choose(backend, SPECS["causal"], 256, 64, dtype, platform, 1)
+    assert limit("xla", SPECS["block_causal_all"], 7, 2, "float32", "cpu") is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", SPECS)
+def test_cudnn_equals_xla(name):
+    """In bfloat16, on the queries that are not padding."""
+    query, key, value = (x.astype(jnp.bfloat16) for x in inputs())
+    spec = SPECS[name]
+    seeing = np.asarray(visible(spec, T, T)).any(-1)
+    if spec.lengths is not None:
+        seeing = seeing & (np.arange(T) < np.asarray(spec.lengths)[:, None])
+    rows = np.broadcast_to(seeing[:, None, :, None], query.shape)
+    out, expected = (attend_fn(b, spec, T)(query, key, value) for b in ("cudnn", "xla"))
+    np.testing.assert_allclose(
+        np.where(rows, out, 0).astype(float), np.where(rows, expected, 0).astype(float), atol=2e-2
+    )
