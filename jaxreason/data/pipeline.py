@@ -83,6 +83,10 @@ class TrainingBatches(grain.IterDataset):
         super().__init__(parent)
         self.config = config
         self._prefetch = prefetch
+        # Grain (0.2.18) wraps `__next__` of the last stage's iterator class once more at every
+        # iter(), to shorten tracebacks, so each new iterator would slow all down; stages with a
+        # child are left alone.
+        self.has_child = True
 
     def __iter__(self) -> "TrainingIterator":
         """A new iterator at the start of the stream."""

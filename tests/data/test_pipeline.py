@@ -184,6 +184,13 @@ def test_a_state_of_another_pipeline_is_refused_by_name(change):
         iter(batches_of(**change)).set_state(state)
 
 
+def test_making_an_iterator_leaves_the_class_alone():
+    batches = batches_of()
+    before = type(iter(batches)).__next__
+    for _ in range(3):
+        assert type(iter(batches)).__next__ is before
+
+
 def test_a_process_that_ends_while_prefetching_exits_cleanly():
     # A prefetch thread caught in native code at shutdown would abort the process (code 134).
     script = (
