@@ -1,0 +1,300 @@
+"""The sections of a report that are words and tables rather than figures."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jaxreason.evaluation import page
+from jaxreason.evaluation.published import EXPLANATIONS, MARKS, PAPER_SIDE, published
+from jaxreason.evaluation.runs import (
+    GENERATOR_LABELS,
+    REGIME_LABELS,
+    RunRecord,
+    generators_of,
+    pooled_share,
+    regimes_of,
+)
+from jaxreason.evaluation.statistics import Share
+
+PARTS = ("compile", "data", "step", "checkpoint", "evaluation", "other")
+_PART_COLORS = ("#a06fae", "#e69f00", "#0072b2", "#009e73", "#d55e00", "#8a93a0")
+
+
+def generator_name(generator: str) -> str:
+    """A generator in words."""
+    return page.escape(GENERATOR_LABELS.get(generator, generator))
+
+
+def regime_name(regime: str, runs: Sequence[RunRecord]) -> str:
+    """A regime in words, with the number of runs if several."""
+    name = page.escape(REGIME_LABELS.get(regime, regime))
+    return f"{name} ({len(runs)} runs)" if len(runs) > 1 else name
+
+
+def decoding(temperature: float) -> str:
+    """A temperature in words."""
+    return "greedy" if temperature == 0 else f"temperature {temperature:g}"
+
+
+def _error(share: Share) -> str:
+    return "" if share.standard_error is None else f" ± {100 * share.standard_error:.1f}"
+
+
+def _value(share: Share) -> str:
+    return "–" if share.value is None else f"{100 * share.value:.1f}"
+
+
+def has_traces(regime: str) -> bool:
+    """Whether trace validity says anything about a regime."""
+    return regime != "solution_only"
+
+
+def cards(runs: Sequence[RunRecord]) -> str:
+    """One card per regime: validity on the generator trained on."""
+    generators = generators_of(runs)
+    if not generators:
+        return ""
+    home = generators[0]
+    made = []
+    for regime, members in regimes_of(runs).items():
+        plan = pooled_share(members, home, "plan_valid")
+        rows = [("optimal plans", pooled_share(members, home, "optimal"))]
+        if has_traces(regime):
+            within = ("trace_valid_within_valid_plans", "reference")
+            rows += [
+                ("valid traces", pooled_share(members, home, "trace_valid", "reference")),
+                ("valid traces among valid plans", pooled_share(members, home, *within)),
+            ]
+        rows.append(("cut by the length limit", pooled_share(members, home, "truncated")))
+        items = "".join(f"<dt>{name}</dt><dd>{share.text()}</dd>" for name, share in rows)
+        made.append(
+            f'<div class="card" {page.color_of(regime)}><b>{regime_name(regime, members)}</b>'
+            f'<div class="big">{_value(plan)}<small>{_error(plan)} %</small></div>'
+            f'<div class="sub">valid plans, held-out {generator_name(home)}, '
+            f"{plan.n} completions</div><dl>{items}</dl></div>"
+        )
+    return f'<div class="cards">{"".join(made)}</div>'
+
+
+def headline_table(runs: Sequence[RunRecord]) -> str:
+    """Regimes by generators: plan validity with its error; trace validity below."""
+    groups = regimes_of(runs)
+    head = ["Test mazes"] + [
+        f'<span class="regime" {page.color_of(regime)}>{regime_name(regime, members)}</span>'
+        for regime, members in groups.items()
+    ]
+    rows = []
+    for generator in generators_of(runs):
+        row = [generator_name(generator)]
+        for regime, members in groups.items():
+            plan = pooled_share(members, generator, "plan_valid")
+            trace = pooled_share(members, generator, "trace_valid", "reference")
+            below = f"<small>traces {trace.text()}</small>" if has_traces(regime) else ""
+            row.append(plan.text() + page.bar(plan.value or 0.0, regime) + below)
+        rows.append(row)
+    return page.table(head, rows)
+
+
+def paper_table(runs: Sequence[RunRecord]) -> str:
+    """Our numbers beside the paper's, each of those marked; empty for other sizes than 30x30."""
+    rows = []
+    groups = regimes_of(runs)
+    for generator in generators_of(runs):
+        for regime, members in groups.items():
+            document = members[0].evaluation
+            if document is None:
+                continue
+            theirs = {
+                (number.metric, number.version): number.text()
+                for metric in ("plan_valid", "trace_valid")
+                for number in published(
+                    document["trained_on"],
+                    generator,
+                    regime,
+                    metric,
+                    document["width"],
+                    document["height"],
+                )
+            }
+            if theirs:
+                rows.append(_beside(generator, regime, members, theirs))
+    if not rows:
+        return ""
+    marks = "; ".join(f"{MARKS[how]} {text}" for how, text in EXPLANATIONS.items())
+    head = ["Test mazes", "Trained with", "Valid plans<br>here", "paper v1", "paper v3"]
+    head += ["Valid traces<br>here", "paper v1"]
+    return page.section(
+        "Beside the paper",
+        page.table(head, rows),
+        note="Per cent. Stechly et al. 2025, arXiv 2505.13775. None of the paper's numbers is "
+        f"verified here: {marks}. Its two versions differ in set-up.",
+    )
+
+
+def _beside(
+    generator: str,
+    regime: str,
+    members: Sequence[RunRecord],
+    theirs: dict[tuple[str, str], str],
+) -> list[str]:
+    name = f'<span class="regime" {page.color_of(regime)}>{regime_name(regime, members)}</span>'
+    return [
+        generator_name(generator),
+        name,
+        pooled_share(members, generator, "plan_valid").text(),
+        theirs.get(("plan_valid", "v1"), "–"),
+        theirs.get(("plan_valid", "v3"), "–"),
+        pooled_share(members, generator, "trace_valid", "reference").text(),
+        theirs.get(("trace_valid", "v1"), "–"),
+    ]
+
+
+def detail_tables(runs: Sequence[RunRecord]) -> str:
+    """Every share of every run, generator and temperature."""
+    head = (
+        "Test mazes",
+        "Completions",
+        "Valid plans",
+        "Optimal plans",
+        "Traces: reference",
+        "strict",
+        "exact",
+        "Valid traces<br>in valid plans",
+        "Length<br>correlation",
+        "Cut",
+    )
+    parts = []
+    for run in runs:
+        for temperature in run.temperatures:
+            rows = []
+            for generator in generators_of([run]):
+                result = run.result(generator, temperature)
+                if result is not None:
+                    rows.append([generator_name(generator), *_detail(run, result["metrics"])])
+            title = f"{page.escape(run.label)}, {decoding(temperature)}"
+            parts.append(f"<h3>{title}</h3>{page.table(head, rows)}")
+    return "".join(parts)
+
+
+def _detail(run: RunRecord, metrics: dict[str, Any]) -> list[str]:
+    traces = [Share(**metrics["trace_valid"][level]) for level in ("reference", "strict", "exact")]
+    traces.append(Share(**metrics["trace_valid_within_valid_plans"]["reference"]))
+    texts = [share.text() if has_traces(run.regime) else "–" for share in traces]
+    pearson = metrics["lengths"]["pearson"]
+    return [
+        str(metrics["plan_valid"]["n"]),
+        Share(**metrics["plan_valid"]).text(),
+        Share(**metrics["optimal"]).text(),
+        *texts,
+        "–" if pearson is None or not has_traces(run.regime) else f"{pearson:.2f}",
+        Share(**metrics["truncated"]).text(),
+    ]
+
+
+def facts(runs: Sequence[RunRecord]) -> str:
+    """What each run was: size, tokens, time, machine, command, seeds; its whole config."""
+    parts = []
+    for run in runs:
+        rows = [(name, value) for name, value in run_facts(run).items() if value]
+        cells = [[page.escape(name), page.escape(value)] for name, value in rows]
+        seconds = run.summary.get("seconds") or _last_time(run)
+        if seconds:
+            split = {name: float(seconds.get(name, 0.0)) for name in PARTS}
+            cells.append(["Wall time of training", page.split_bar(split, _PART_COLORS)])
+        config = page.escape(json.dumps(run.config, indent=2))
+        parts.append(
+            f'<h3 class="regime" {page.color_of(run.regime)}>{page.escape(run.label)}</h3>'
+            + page.table((), cells, "facts")
+            + f"<details><summary>config.json</summary><pre>{config}</pre></details>"
+        )
+    return "".join(parts)
+
+
+def _last_time(run: RunRecord) -> dict[str, Any]:
+    times = [row["time"] for row in run.rows if "time" in row]
+    return times[-1] if times else {}
+
+
+def run_facts(run: RunRecord) -> dict[str, str]:
+    """Facts of a run by name, as text; "" where unknown."""
+    document = run.evaluation or {}
+    environment = document.get("environment", {})
+    settings = document.get("settings", {})
+    tokens = run.summary.get("tokens") or next(
+        (row["tokens"] for row in reversed(run.rows) if "tokens" in row), None
+    )
+    rates = [row["time"]["tokens_per_second"] for row in run.rows if "learning_rate" in row]
+    data, train = run.config.get("data", {}), run.config.get("train", {})
+    size = f"{document['width']}×{document['height']} cells" if document else ""
+    return {
+        "Run": run.directory.resolve().name,
+        "Mazes": ", ".join(
+            text
+            for text in (
+                GENERATOR_LABELS.get(data.get("generator", ""), ""),
+                size,
+                f"{data['count']:,} training problems" if "count" in data else "",
+            )
+            if text
+        ),
+        "Parameters": f"{document['parameters']:,}" if document.get("parameters") else "",
+        "Training tokens": f"{tokens:,}" if tokens else "",
+        "Checkpoint step": str(document.get("step") or run.summary.get("step") or ""),
+        "Training speed": f"{sorted(rates)[len(rates) // 2]:,.0f} tokens/s (median)"
+        if rates
+        else "",
+        "Training device": " × ".join(
+            str(run.summary[key]) for key in ("devices", "device_kind") if key in run.summary
+        ),
+        "Evaluation device": str(environment.get("device", "")),
+        "Evaluation time": f"{sum(document['seconds'].values()):,.0f} s" if document else "",
+        "Evaluation": ", ".join(
+            f"{key.replace('_', ' ')} {settings[key]}"
+            for key in ("split", "count", "samples", "seed", "max_new_tokens")
+            if key in settings
+        ),
+        "Command": str(environment.get("command", "")),
+        "Seeds": ", ".join(
+            f"{name} {group['seed']}"
+            for name, group in (("data", data), ("training", train))
+            if "seed" in group
+        ),
+        "Versions": ", ".join(
+            f"{key} {environment[key]}"
+            for key in ("jaxreason", "jax", "python")
+            if key in environment
+        ),
+    }
+
+
+def scope(runs: Sequence[RunRecord]) -> str:
+    """What the numbers are of, in one paragraph."""
+    documents = [run.evaluation for run in runs if run.evaluation is not None]
+    if not documents:
+        return "No evaluation yet: <code>jaxreason evaluate RUN</code> adds the tables."
+    first = documents[0]
+    width, height = first["width"], first["height"]
+    text = (
+        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} on {width}×{height} mazes, judged by "
+        f"exact validators on problems of the {page.escape(first['settings']['split'])} split. "
+        "A plan is valid if it walks from start to goal over free neighbours; a trace is valid "
+        "if it is a correct run of A*. "
+    )
+    if (width, height) != (PAPER_SIDE, PAPER_SIDE):
+        text += (
+            f"The paper's mazes are {PAPER_SIDE}×{PAPER_SIDE} and its model has about a third of a "
+            "billion parameters; numbers at this size show the effect of the regime here and "
+            "are not to be compared with the paper's."
+        )
+    return text
+
+
+def skipped(runs: Sequence[RunRecord]) -> str:
+    """Generators that could not be evaluated, and why."""
+    reasons = {
+        f"{generator_name(item['generator'])}: {page.escape(item['reason'])}"
+        for run in runs
+        if run.evaluation is not None
+        for item in run.evaluation["skipped"]
+    }
+    return f'<p class="note">Not evaluated: {"; ".join(sorted(reasons))}.</p>' if reasons else ""
