@@ -60,6 +60,8 @@ class BatchConfig:
                 raise InputError(f"{field} is {getattr(self, field)}; it must be at least 1")
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"epochs is {self.epochs}; it must be at least 1, or None for ever")
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be at least 0")
         if not 0 <= self.process_index < self.process_count:
             raise InputError(
                 f"process_index is {self.process_index}; it must be at least 0 and less than "

@@ -6,8 +6,8 @@ exactly, in the middle of a row, by reading those few examples again.
 
 Why not Grain's own packing operators: they close every bin as soon as one example fits nowhere
 (91 % fill on 30x30 mazes in rows of 8,192 with 64 bins, against 99.8 % here with 64 examples
-waiting), they cannot count dropped examples, and there is no length-bucket operator. Shuffling,
-slicing, repetition and prefetch stay Grain's.
+waiting), they cannot count dropped examples, and there is no length-bucket operator. Slicing,
+repetition and prefetch stay Grain's.
 """
 
 import bisect

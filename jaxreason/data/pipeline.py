@@ -1,10 +1,11 @@
 """From a source of examples to an endless, resumable stream of training batches.
 
 source -> shuffle (a new order each epoch) -> this process's share -> repeat -> rows -> batches ->
-prefetch in a thread. The first four and the last are Grain's operators; rows are planned by
+prefetch in a thread. Source, share, repeat and prefetch are Grain's operators; rows are planned by
 `jaxreason.data.packing`.
 """
 
+import functools
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -139,10 +140,35 @@ class TrainingIterator(grain.DatasetIterator):
         return state["tokens"] / max(1, state["slots"])
 
 
-def _shuffle_seed(seed: int) -> int:
-    # Grain shuffles epoch e with seed + e, so that seeds 0 and 1 would share all but one order:
-    # spread them out first.
-    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+class _Shuffle(grain.MapDataset):
+    """A new order of the parent each epoch, all orders equally likely.
+
+    Grain's own operator walks a 16-bit cipher until it falls inside the data set (5 ms per example
+    of a set of five), and shuffles epoch e with seed + e, so that seeds share their orders.
+    """
+
+    def __init__(self, parent: grain.MapDataset, seed: int):
+        super().__init__(parent)
+        # A batch may hold examples of two epochs.
+        self._order = functools.lru_cache(maxsize=2)(
+            functools.partial(_epoch_order, len(parent), seed)
+        )
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        epoch, place = divmod(index, len(self))
+        return self._parent[int(self._order(epoch)[place])]
+
+
+def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    # Raw bits of a counter-based generator: numpy keeps them the same from version to version,
+    # unlike `permutation`, so an old run can be resumed.
+    bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
+    return np.argsort(bits.random_raw(count), kind="stable")
 
 
 class _PlannedBatches(grain.IterDataset):
@@ -152,10 +178,8 @@ class _PlannedBatches(grain.IterDataset):
         super().__init__()
         self._config = config
         self._pad_id = pad_id
-        share = (
-            grain.MapDataset.source(source)
-            .shuffle(seed=_shuffle_seed(config.seed))
-            .slice(slice(config.process_index, None, config.process_count))
+        share = _Shuffle(grain.MapDataset.source(source), config.seed).slice(
+            slice(config.process_index, None, config.process_count)
         )
         self._share_length = len(share)
         self._stream = share.repeat(config.epochs)
@@ -193,16 +217,16 @@ class _PlannedIterator(grain.DatasetIterator):
         self._held: dict[int, Mapping[str, Any]] = {}
         self._counts = {"position": 0, "dropped": 0, "examples": 0, "tokens": 0, "slots": 0}
         self._dropped_in_a_row = 0
+        self._peeked: Mapping[str, Any] | None = None
 
     def __next__(self) -> dict[str, np.ndarray]:
         plan = None
-        while plan is None and self._counts["position"] < self._stream_length:
+        while plan is None and (example := self._upcoming()) is not None:
             position = self._counts["position"]
-            example = self._stream[position]
-            if self._fits(example):
-                self._held[position] = example
-                plan = self._planner.add(position, len(example["tokens"]))
+            self._held[position] = example
+            plan = self._planner.add(position, len(example["tokens"]))
             self._counts["position"] = position + 1
+            self._peeked = None
         if plan is None:
             plan = self._planner.flush()
         if plan is None:
@@ -212,7 +236,20 @@ class _PlannedIterator(grain.DatasetIterator):
             self._counts["examples"] += 1
             self._counts["tokens"] += len(self._held.pop(position)["tokens"])
         self._counts["slots"] += plan.row_count * plan.length
+        if self._config.overflow == "drop":
+            # What is dropped right after a batch counts with it, or the last would go uncounted.
+            self._upcoming()
         return batch
+
+    def _upcoming(self) -> Mapping[str, Any] | None:
+        """The example at the position, moved on over dropped ones; None at the end."""
+        while self._peeked is None and self._counts["position"] < self._stream_length:
+            example = self._stream[self._counts["position"]]
+            if self._fits(example):
+                self._peeked = example
+            else:
+                self._counts["position"] += 1
+        return self._peeked
 
     def _fits(self, example: Mapping[str, Any]) -> bool:
         size, length = len(example["tokens"]), self._config.length
@@ -251,6 +288,7 @@ class _PlannedIterator(grain.DatasetIterator):
                 )
         self._counts = {name: state[name] for name in self._counts}
         self._dropped_in_a_row = 0
+        self._peeked = None
         held = (row for rows in state["planner"].values() for row in rows)
         positions = [position for row in held for position in row]
         self._held = {position: self._stream[position] for position in positions}

@@ -124,6 +124,18 @@ def test_each_epoch_and_each_seed_has_its_own_order():
     assert order(0, 1) == first
 
 
+def test_every_order_of_an_epoch_is_equally_likely():
+    epochs = 1800
+    source = StubSource([5, 5, 5])
+    order = indices(batches_of(source, packing="padded", batch_size=50, epochs=epochs))
+    codes = np.array(order).reshape(epochs, 3) @ (9, 3, 1)
+    _, counts = np.unique(codes, return_counts=True)
+    expected = epochs / 6
+    # Chi-square with 5 degrees of freedom stays below 20.5 with probability 0.999.
+    assert len(counts) == 6
+    assert ((counts - expected) ** 2 / expected).sum() < 20.5
+
+
 def test_an_example_that_does_not_fit_is_an_error_naming_it():
     source = StubSource([5, 70, 9])
     with pytest.raises(InputError, match=r"example 1 has 70 tokens but length is 64"):
@@ -160,6 +172,7 @@ def test_dropping_everything_is_an_error_not_an_endless_loop(epochs):
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"length": -3}, "length is -3"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"seed": -1}, "seed is -1"),
         ({"process_index": 2, "process_count": 2}, "process_index is 2"),
         ({"process_count": 99}, "60 examples for 99 processes"),
         ({"packing": "buckets", "buckets": (32, 16, 64)}, r"buckets is \(32, 16, 64\)"),
