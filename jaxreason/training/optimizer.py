@@ -6,13 +6,19 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxreason.errors import InputError
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) and its learning-rate schedule.
+    """AdamW or Muon, and the learning-rate schedule.
+
+    AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024, with the update
+    size of Liu et al. 2025, arXiv:2502.16982, which lets it use AdamW's learning rates; Adam still
+    moves the embedding, the head, norms and biases, without decay. A small maze model learns from
+    about a third of the examples with Muon.
 
     Attributes:
         learning_rate: the peak, reached at the end of the warm-up.
@@ -25,6 +31,7 @@ class OptimizerConfig:
         eps: added to the root of the second moment.
         weight_decay: decoupled decay, times the learning rate; see `decay_mask`.
         clip_norm: gradients are scaled down to this global norm; 0 turns clipping off.
+        method: "adamw" or "muon".
     """
 
     learning_rate: float = 1e-3
@@ -37,9 +44,11 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.1
     clip_norm: float = 1.0
+    method: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
         checks = {
+            "method": (self.method in ("adamw", "muon"), "adamw or muon"),
             "learning_rate": (self.learning_rate > 0, "a positive number"),
             "warmup_steps": (self.warmup_steps >= 0, "zero or more"),
             "total_steps": (self.total_steps >= 1, "at least 1"),
@@ -88,11 +97,50 @@ def decay_mask(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
+_MATRICES = {
+    # (axes summed over, axes made) of a layer's matrices; axis 0 is the layer
+    "query": ((1,), (2, 3)),
+    "key": ((1,), (2, 3)),
+    "value": ((1,), (2, 3)),
+    "output": ((1, 2), (3,)),
+    "gate": ((1,), (2,)),
+    "up": ((1,), (2,)),
+    "down": ((1,), (2,)),
+}
+
+
+def muon_dimensions(params: Any) -> Any:
+    """How Muon sees each leaf as a matrix; None leaves it to AdamW."""
+
+    def dimensions(path: Any, leaf: jax.Array) -> Any:
+        del leaf
+        axes = _MATRICES.get(jax.tree_util.keystr(path[-1:], simple=True))
+        return None if axes is None else optax.contrib.MuonDimensionNumbers(*axes)
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
+
+
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Clip, Adam, decoupled weight decay, learning rate, in this order."""
+    """Clip, then AdamW (Adam, decoupled weight decay, learning rate) or Muon."""
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+
+    def schedule(count: Any) -> jax.Array:
+        return learning_rate(config, count)
+
+    if config.method == "muon":
+        muon = optax.contrib.muon(
+            schedule,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=decay_mask,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            muon_weight_dimension_numbers=muon_dimensions,
+            consistent_rms=0.2,
+        )
+        return optax.chain(clip, muon)
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
+        clip,
         optax.scale_by_adam(config.b1, config.b2, config.eps),
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
-        optax.scale_by_learning_rate(lambda count: learning_rate(config, count)),
+        optax.scale_by_learning_rate(schedule),
     )
