@@ -37,21 +37,8 @@ generators = st.sampled_from(GENERATORS)
 indices = st.integers(0, 10**6)
 numbers = [str(n) for n in range(SIZE + 1)] + [f"c{n}" for n in range(12)]
 keywords = ["create", "close", "plan", "solution", "end", "reasoning", "eos", "bos", "wall"]
-odd = [
-    "-1",
-    "+3",
-    "1_0",
-    "007",
-    "c-2",
-    "c",
-    "x4",
-    "٣",
-    "eosx",
-    "replan",
-    "closecreate",
-    "c01",
-    "<|pad|>",
-]
+odd = ["-1", "+3", "1_0", "007", "c-2", "c", "x4", "٣", "c01", "<|pad|>"]
+odd += ["eosx", "replan", "closecreate"]
 anything = st.sampled_from(numbers + keywords + odd)
 
 
