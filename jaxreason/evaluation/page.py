@@ -57,6 +57,9 @@ th{font-size:12.5px;color:var(--muted);font-weight:600;vertical-align:bottom}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 td:first-child{font-weight:550}
 tr:last-child td{border-bottom:0}
+table.dense{font-size:13px}
+table.dense th,table.dense td{padding:6px 9px}
+table.dense th:first-child,table.dense td:first-child{padding-left:0}
 table.facts td{text-align:left;white-space:normal;font-weight:400}
 table.facts th{text-align:left}
 table.facts td:first-child{color:var(--muted);width:190px;white-space:nowrap}

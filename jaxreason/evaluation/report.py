@@ -112,7 +112,14 @@ def _page(
         body.append(page.section("Solved and failed mazes", *parts, note=note))
     if generators_of(runs):
         details = sections.detail_tables(runs)
-        body.append(page.section("All numbers", details, note="Per cent with standard errors."))
+        body.append(
+            page.section(
+                "All numbers",
+                details,
+                note="Per cent with standard errors; n completions. Valid traces at the reference "
+                "level, then strict and exact (the very events of the solver).",
+            )
+        )
     body.append(page.section("The runs", sections.facts(runs)))
     body.append(
         "<footer>Method: Stechly et al. 2025, arXiv 2505.13775. Made by jaxreason; the same "

@@ -149,46 +149,42 @@ def _beside(
     ]
 
 
+_DETAIL = ("Test mazes", "n", "Valid<br>plans", "Optimal<br>plans", "Cut by<br>the limit")
+_TRACE_DETAIL = (
+    "Valid<br>traces",
+    "strict",
+    "exact",
+    "Valid traces<br>in valid plans",
+    "Length<br>correlation",
+)
+
+
 def detail_tables(runs: Sequence[RunRecord]) -> str:
     """Every share of every run, generator and temperature."""
-    head = (
-        "Test mazes",
-        "Completions",
-        "Valid plans",
-        "Optimal plans",
-        "Traces: reference",
-        "strict",
-        "exact",
-        "Valid traces<br>in valid plans",
-        "Length<br>correlation",
-        "Cut",
-    )
     parts = []
     for run in runs:
+        traced = has_traces(run.regime)
         for temperature in run.temperatures:
             rows = []
             for generator in generators_of([run]):
                 result = run.result(generator, temperature)
                 if result is not None:
-                    rows.append([generator_name(generator), *_detail(run, result["metrics"])])
+                    rows.append([generator_name(generator), *_detail(traced, result["metrics"])])
             title = f"{page.escape(run.label)}, {decoding(temperature)}"
-            parts.append(f"<h3>{title}</h3>{page.table(head, rows)}")
+            head = (*_DETAIL, *(_TRACE_DETAIL if traced else ()))
+            parts.append(f"<h3>{title}</h3>{page.table(head, rows, 'dense')}")
     return "".join(parts)
 
 
-def _detail(run: RunRecord, metrics: dict[str, Any]) -> list[str]:
-    traces = [Share(**metrics["trace_valid"][level]) for level in ("reference", "strict", "exact")]
-    traces.append(Share(**metrics["trace_valid_within_valid_plans"]["reference"]))
-    texts = [share.text() if has_traces(run.regime) else "–" for share in traces]
+def _detail(traced: bool, metrics: dict[str, Any]) -> list[str]:
+    shares = [metrics[name] for name in ("plan_valid", "optimal", "truncated")]
+    if traced:
+        shares += [metrics["trace_valid"][level] for level in ("reference", "strict", "exact")]
+        shares.append(metrics["trace_valid_within_valid_plans"]["reference"])
     pearson = metrics["lengths"]["pearson"]
-    return [
-        str(metrics["plan_valid"]["n"]),
-        Share(**metrics["plan_valid"]).text(),
-        Share(**metrics["optimal"]).text(),
-        *texts,
-        "–" if pearson is None or not has_traces(run.regime) else f"{pearson:.2f}",
-        Share(**metrics["truncated"]).text(),
-    ]
+    correlation = [] if not traced else ["–" if pearson is None else f"{pearson:.2f}"]
+    texts = [Share(**share).text() for share in shares]
+    return [str(metrics["plan_valid"]["n"]), *texts, *correlation]
 
 
 def facts(runs: Sequence[RunRecord]) -> str:

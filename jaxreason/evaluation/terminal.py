@@ -36,10 +36,10 @@ def evaluation_table(document: dict[str, Any]) -> Table:
         header_style="dim",
         box=None,
         pad_edge=False,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
     table.add_column("test mazes", no_wrap=True)
-    for name in ("valid\nplans", "optimal\nplans", "valid\ntraces", "valid traces\nin valid plans"):
+    for name in ("valid\nplans", "optimal\nplans", "valid\ntraces", "traces in\nvalid plans"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("cut by\nthe limit", justify="right", no_wrap=True)
     for temperature in document["settings"]["temperatures"]:
@@ -48,6 +48,8 @@ def evaluation_table(document: dict[str, Any]) -> Table:
         for result in document["results"]:
             if result["temperature"] == temperature:
                 name = GENERATOR_LABELS.get(result["generator"], result["generator"])
+                # Five shares of up to twelve characters have to fit into 80 columns.
+                name = name.removesuffix(" style")
                 table.add_row(name, *_texts(result["metrics"], document["regime"]))
     return table
 
