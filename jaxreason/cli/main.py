@@ -68,10 +68,16 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _drop_output() -> None:
-    # The interpreter flushes standard output once more on exit; with the reader gone or the disk
-    # full that flush would print a traceback of its own.
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Drops what standard output can no longer take.
+
+    The interpreter flushes it once more on exit; with the reader gone or the disk full that flush
+    would print a traceback of its own.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,30 +93,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(arguments)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        message, code = "interrupted", 130
     except BrokenPipeError:
         _drop_output()
         return 141
-    except InputError as error:
-        message, code = str(error), 2
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
         _drop_output()
-        message, code = _describe(error), 1
-    except FailureError as error:
-        message, code = str(error), 1
-    except Exception as error:
-        message = f"internal error, {type(error).__name__}: {error} (--debug shows where)"
-        code = 1
-    if debug:
-        traceback.print_exc()
+        if debug:
+            traceback.print_exc()
+        code, message = _describe(error)
     print(f"jaxreason: {message}", file=sys.stderr)
     return code
 
 
-def _describe(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+def _describe(error: BaseException) -> tuple[int, str]:
+    """(exit code, sentence) of an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted"
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, FailureError):
+        return 1, str(error)
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return 1, f"{error.filename}: {reason}" if error.filename else reason
+    return 1, f"internal error, {type(error).__name__}: {error} (--debug shows where)"
 
 
 if __name__ == "__main__":

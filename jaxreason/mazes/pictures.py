@@ -53,9 +53,9 @@ def _dot(
 def _draw_plan(canvas: ImageDraw.ImageDraw, cells: list[Cell], size: float) -> None:
     points = [_centre(cell, size) for cell in cells]
     if len(points) > 1:
-        canvas.line(points, fill=palette.PLAN, width=max(2, round(size * 0.26)), joint="curve")
+        canvas.line(points, fill=palette.PLAN, width=max(2, round(size * 0.22)), joint="curve")
     for cell in cells[:1] + cells[-1:]:
-        _dot(canvas, cell, size, 0.13, palette.PLAN)
+        _dot(canvas, cell, size, 0.18, palette.PLAN)
 
 
 def _draw_error(canvas: ImageDraw.ImageDraw, scene: Scene, size: float) -> None:
@@ -93,10 +93,16 @@ def _maze(scene: Scene, count: int | None, finished: bool, side: int) -> Image.I
         (problem.width * large, problem.height * large), Image.Resampling.NEAREST
     )
     canvas = ImageDraw.Draw(image)
-    _dot(canvas, problem.start, large, 0.4, palette.START)
-    _dot(canvas, problem.goal, large, 0.4, palette.GOAL)
     if finished:
         _draw_plan(canvas, scene.plan_cells(), large)
+    for letter, cell, colour in (
+        ("S", problem.start, palette.START),
+        ("G", problem.goal, palette.GOAL),
+    ):
+        _dot(canvas, cell, large, 0.42, colour)
+        font = ImageFont.load_default(max(6, round(large * 0.55)))
+        canvas.text(_centre(cell, large), letter, palette.FREE, font, anchor="mm")
+    if finished:
         _draw_error(canvas, scene, large)
     image = image.resize((problem.width * size, problem.height * size), Image.Resampling.LANCZOS)
     ImageDraw.Draw(image).rectangle(
@@ -116,10 +122,10 @@ def _wrapped(text: str, font: Font, width: int) -> list[str]:
     return lines
 
 
-def _legend_rows(font: Font, width: int) -> list[list[tuple[str, palette.Colour]]]:
+def _legend_rows(font: Font, width: int, failed: bool) -> list[list[tuple[str, palette.Colour]]]:
     rows: list[list[tuple[str, palette.Colour]]] = [[]]
     used = 0.0
-    for name, colour in LEGEND:
+    for name, colour in LEGEND if failed else LEGEND[:-1]:
         needed = font.getlength(name) + 40
         if rows[-1] and used + needed > width:
             rows.append([])
@@ -148,7 +154,7 @@ def render(
         for good, verdict in scene.verdicts
         for place, line in enumerate(_wrapped(verdict, text, width - 20))
     ]
-    rows = _legend_rows(text, width)
+    rows = _legend_rows(text, width, scene.error_cell is not None)
     top = MARGIN + 34 + LINE * len(captions) + 8
     height = top + maze.height + 14 + LINE * len(rows) + MARGIN - 10
     page = Image.new("RGB", (width + 2 * MARGIN, height), palette.PAPER)

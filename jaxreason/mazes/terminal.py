@@ -61,7 +61,7 @@ def legend() -> Text:
         (START, palette.FREE, palette.START, "start"),
         (GOAL, palette.FREE, palette.GOAL, "goal"),
         (OPENED, palette.FAINT_INK, palette.CREATED, "created"),
-        (VISITED, palette.FAINT_INK, palette.closed(0.5), "closed, darker is later"),
+        (VISITED, palette.FAINT_INK, palette.closed(0.5), "closed (dark: late)"),
         (STEP, palette.PLAN, palette.FREE, "plan"),
         (ERROR, palette.FREE, palette.ERROR, "first error"),
     )
@@ -69,7 +69,7 @@ def legend() -> Text:
     for characters, colour, background, name in entries:
         text.append(characters, f"{_hex(colour)} on {_hex(background)}")
         text.append(f"\u00a0{name}".replace(" ", "\u00a0"))
-        text.append("   ")
+        text.append("  ")
     return text
 
 
