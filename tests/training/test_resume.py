@@ -1,0 +1,150 @@
+"""A run that is interrupted in any way ends as if nothing had happened, bit for bit."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import training_toy as toy
+
+from jaxreason.errors import FailureError, InputError
+from jaxreason.training.checkpoint import checkpoint_steps, load_params
+from jaxreason.training.metrics import read_metrics
+from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.preemption import PREEMPTED_EXIT_CODE
+
+
+def command(directory, kill=None):
+    """The command line of a run in its own process."""
+    script = str(Path(toy.__file__))
+    return [sys.executable, script, str(directory), *([kill] if kill else [])]
+
+
+def execute(directory, kill=None):
+    return subprocess.run(command(directory, kill), capture_output=True, text=True, check=False)
+
+
+def rows_without_time(directory):
+    return [
+        {name: value for name, value in row.items() if name != "time"}
+        for row in read_metrics(directory / "metrics.jsonl")
+    ]
+
+
+def saved_params(directory):
+    abstract = jax.eval_shape(toy.init, jax.random.key(0))
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return load_params(
+        directory,
+        jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), abstract),
+    )[0]
+
+
+def assert_identical(first, second):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(first), jax.device_get(second))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The directory and result of a run that nobody disturbed."""
+    directory = tmp_path_factory.mktemp("straight")
+    return directory, toy.run(directory)
+
+
+def test_killed_before_between_and_during_saves_ends_bit_identical(straight, tmp_path):
+    directory, result = straight
+    # Before the first save (at 4), between the first and the second (at 8), while the third (at
+    # 12) is being written, and then to the end, always with the same arguments.
+    for kill, complete in (("2", []), ("6", [4]), ("save", [4, 8])):
+        ended = execute(tmp_path, kill)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert checkpoint_steps(tmp_path) == complete
+    leftovers = [p.name for p in (tmp_path / "checkpoints").iterdir() if not p.name.isdigit()]
+    assert any(name.startswith("12.") for name in leftovers), "the kill must hit an open save"
+    ended = execute(tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert_identical(saved_params(tmp_path), result.state.params)
+    assert_identical(saved_params(tmp_path), saved_params(directory))
+    assert rows_without_time(tmp_path) == rows_without_time(directory)
+    assert not [p for p in (tmp_path / "checkpoints").iterdir() if not p.name.isdigit()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3, 0.45])
+def test_killed_from_outside_at_any_moment_ends_bit_identical(straight, tmp_path, delay):
+    directory, result = straight
+    process = subprocess.Popen(command(tmp_path, "slow"), stderr=subprocess.DEVNULL)
+    while not (tmp_path / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    assert execute(tmp_path).returncode == 0
+    assert_identical(saved_params(tmp_path), result.state.params)
+    assert rows_without_time(tmp_path) == rows_without_time(directory)
+
+
+def test_sigterm_saves_and_exits_with_its_code(straight, tmp_path):
+    directory, result = straight
+    process = subprocess.Popen(command(tmp_path, "slow"), stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / "metrics.jsonl").exists() or not rows_without_time(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == PREEMPTED_EXIT_CODE == 42
+    assert "stopped by SIGTERM after step" in output
+    assert 3 <= checkpoint_steps(tmp_path)[-1] < 13
+    toy.run(tmp_path)
+    assert_identical(saved_params(tmp_path), result.state.params)
+    assert rows_without_time(tmp_path) == rows_without_time(directory)
+
+
+def test_finished_run_does_nothing_more(straight):
+    directory, result = straight
+    before = (directory / "metrics.jsonl").read_bytes()
+    again = toy.run(directory, hook=lambda index: pytest.fail("no batch is needed"))
+    assert_identical(again.state.params, result.state.params)
+    assert (directory / "metrics.jsonl").read_bytes() == before
+
+
+def test_more_steps_continue_as_one_longer_run(straight, tmp_path):
+    toy.run(tmp_path / "parts", steps=8)
+    toy.run(tmp_path / "parts", steps=13)
+    assert_identical(saved_params(tmp_path / "parts"), straight[1].state.params)
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["train"]["steps"] == 13
+
+
+@pytest.mark.parametrize(("before", "after"), [((4, 2), (2, 4)), ((1, 1), (8, 1))])
+def test_other_mesh_resumes(straight, tmp_path, before, after):
+    toy.run(tmp_path, steps=8, mesh=toy.toy_mesh(*before))
+    result = toy.run(tmp_path, mesh=toy.toy_mesh(*after))
+    assert result.state.params["layers"]["up"].sharding.mesh.shape["fsdp"] == after[0]
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
+        jax.device_get(result.state.params),
+        jax.device_get(straight[1].state.params),
+    )
+
+
+def test_other_config_is_refused_by_field(straight):
+    directory, _ = straight
+    other = OptimizerConfig(learning_rate=2e-2, warmup_steps=3, total_steps=30)
+    expected = r"optimizer\.learning_rate \(0\.01 then, 0\.02 now\)"
+    with pytest.raises(InputError, match=expected):
+        toy.run(directory, optimizer=other)
+    with pytest.raises(InputError, match=r"train\.seed \(0 then, 1 now\)"):
+        toy.run(directory, seed=1)
+
+
+def test_all_checkpoints_damaged_is_a_failure(tmp_path):
+    toy.run(tmp_path, steps=4)
+    for path in (tmp_path / "checkpoints").glob("*/_CHECKPOINT_METADATA"):
+        path.write_text("{")
+    with pytest.raises(FailureError, match=r"all checkpoints of .* are damaged \(steps \[4\]"):
+        toy.run(tmp_path)
