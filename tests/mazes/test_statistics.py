@@ -51,7 +51,11 @@ def uniform_tree_degrees(side):
     incidence = np.zeros((len(edges), side * side))
     for place, (a, b) in enumerate(edges):
         incidence[place, a], incidence[place, b] = 1, -1
-    kernel = incidence @ np.linalg.pinv(incidence.T @ incidence) @ incidence.T
+    kernel = (
+        incidence
+        @ np.linalg.pinv(incidence.T @ incidence, rcond=1e-10, hermitian=True)
+        @ incidence.T
+    )
     expected = np.zeros(5)
     for vertex in range(side * side):
         at = np.flatnonzero(incidence[:, vertex])
