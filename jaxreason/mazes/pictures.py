@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxreason.mazes import palette
 from jaxreason.mazes.astar import Trace
 from jaxreason.mazes.problem import Cell, Problem
-from jaxreason.mazes.scene import CLOSED, CREATED, Scene, scene_from_parts
+from jaxreason.mazes.scene import CREATED, FREE, Scene, scene_from_parts
 from jaxreason.mazes.validation import Verdict
 
 SIDE = 720
@@ -84,10 +84,11 @@ def _maze(scene: Scene, count: int | None, finished: bool, side: int) -> Image.I
     state, order = scene.states(count)
     pixels = np.empty((problem.height, problem.width, 3), np.uint8)
     pixels[:] = palette.FREE
-    pixels[state == CREATED] = palette.CREATED
-    for y, x in np.argwhere(state == CLOSED):
-        pixels[y, x] = palette.closed(float(order[y, x]))
     pixels[~problem.floor] = palette.WALL
+    for y, x in np.argwhere(state != FREE):
+        created = state[y, x] == CREATED
+        colour = palette.CREATED if created else palette.closed(float(order[y, x]))
+        pixels[y, x] = colour if problem.floor[y, x] else palette.on_wall(colour)
     large = size * SMOOTHING
     image = Image.fromarray(pixels).resize(
         (problem.width * large, problem.height * large), Image.Resampling.NEAREST
@@ -212,8 +213,10 @@ def animate_scene(scene: Scene, path: str | Path, frames: int = 90, side: int = 
     counts = [0, *(int(closes[place]) + 1 for place in chosen)]
     images = [render(scene, count, False, side) for count in counts]
     images.append(render(scene, None, True, side))
-    # One palette for all frames: the last shows every colour of the scene.
-    colours = images[-1].quantize(128, dither=Image.Dither.NONE)
+    # One palette for all frames, of the pictures' own colours: chosen by frequency, as Pillow
+    # would, it would lose the few pixels of start, goal and error.
+    colours = Image.new("P", (1, 1))
+    colours.putpalette([part for colour in palette.few_colours() for part in colour])
     reduced = [image.quantize(palette=colours, dither=Image.Dither.NONE) for image in images]
     durations = [400] + [70] * (len(images) - 2) + [3000]
 

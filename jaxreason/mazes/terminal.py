@@ -21,8 +21,10 @@ def _hex(colour: palette.Colour) -> str:
 def _cell(scene: Scene, x: int, y: int, state: int, order: float, planned: bool) -> tuple[str, str]:
     """(characters, style) of one cell."""
     if not scene.problem.floor[y, x]:
-        background = palette.WALL
         text, colour = (WALL, palette.WALL) if not planned else (STEP, palette.PLAN)
+        background = palette.WALL
+        if state and not planned:
+            colour = palette.on_wall(palette.CREATED if state == CREATED else palette.closed(order))
     else:
         text, colour, background = FREE, palette.FAINT_INK, palette.FREE
         if state == CREATED:

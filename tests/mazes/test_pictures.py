@@ -129,6 +129,26 @@ def test_png_and_gif_are_written_whole(tmp_path):
     ]
 
 
+def test_an_event_on_a_wall_is_seen_through_it():
+    scene = scene_of(PROBLEM, WORDS)
+    y, x = map(int, np.argwhere(~PROBLEM.floor)[0])
+    on_wall = scene_of(PROBLEM, ["create", str(x), str(y), "c1", "c1", *WORDS])
+    assert pixel_at(render(scene), scene, x, y) == palette.WALL
+    array = np.asarray(render(on_wall).convert("RGB"))
+    assert (array == palette.on_wall(palette.CREATED)).all(-1).any()
+
+
+def test_the_animation_keeps_the_colours_of_start_goal_and_error(tmp_path):
+    words, _ = broken_words()
+    animate_scene(scene_of(PROBLEM, words), tmp_path / "maze.gif", frames=2)
+    with Image.open(tmp_path / "maze.gif") as image:
+        image.seek(image.n_frames - 1)
+        array = np.asarray(image.convert("RGB"))
+    for colour in (palette.START, palette.GOAL, palette.ERROR, palette.PLAN):
+        assert (array == colour).all(-1).sum() > 50
+    assert len(palette.few_colours()) <= 256
+
+
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
     (tmp_path / "maze.png").write_text("before")
 
