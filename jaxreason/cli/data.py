@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxreason.cli.options import parse_options
 from jaxreason.data.sources import MazeData
 from jaxreason.errors import InputError
 
@@ -58,7 +58,7 @@ def run(argv: Sequence[str]) -> None:
         return
     if argv[0] != "prepare":
         raise InputError(f"subcommand {argv[0]!r} of `jaxreason data` is unknown; expected prepare")
-    _prepare(tyro.cli(Prepare, args=list(argv[1:]), prog="jaxreason data prepare"))
+    _prepare(parse_options(Prepare, argv[1:], "jaxreason data prepare"))
 
 
 def _prepare(arguments: Prepare) -> None:
