@@ -14,10 +14,10 @@ from jaxreason.evaluation.runs import (
     REGIME_LABELS,
     RunRecord,
     generators_of,
+    pooled_counts,
     pooled_share,
     regimes_of,
 )
-from jaxreason.evaluation.statistics import Share
 from jaxreason.evaluation.style import Theme, png, regime_color, styled
 
 WIDTH = 10.0
@@ -26,21 +26,19 @@ WIDTH = 10.0
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
-def _label(generator: str) -> str:
+def generator_label(generator: str) -> str:
+    """A generator in words."""
     return GENERATOR_LABELS.get(generator, generator)
 
 
-def _dash(runs: Sequence[RunRecord], run: RunRecord) -> Any:
+def dash(runs: Sequence[RunRecord], run: RunRecord) -> Any:
+    """Runs of one regime share its colour and differ in their line."""
     same = [other for other in runs if other.regime == run.regime]
     return _DASHES[same.index(run) % len(_DASHES)]
 
 
-def _trained_on(runs: Sequence[RunRecord]) -> str | None:
-    generators = generators_of(runs)
-    return generators[0] if generators else None
-
-
-def _legend(figure: Any, handles: Any, labels: Sequence[str]) -> None:
+def legend(figure: Any, handles: Any, labels: Sequence[str]) -> None:
+    """One line of keys above the panels."""
     figure.legend(
         handles,
         labels,
@@ -88,13 +86,13 @@ def headline(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
                         zorder=4,
                     )
                     handles[f"Paper {number.version}, unverified"] = mark[0]
-        axes.set_xticks(range(len(generators)), [_label(name) for name in generators])
+        axes.set_xticks(range(len(generators)), [generator_label(name) for name in generators])
         axes.set_ylim(0, 104)
         axes.set_ylabel("valid plans, %")
         axes.grid(axis="x", visible=False)
         paper = [name for name in handles if name.startswith("Paper")]
         order = [name for name in handles if name not in paper] + paper
-        _legend(figure, [handles[name] for name in order], order)
+        legend(figure, [handles[name] for name in order], order)
         return png(figure)
 
 
@@ -116,7 +114,7 @@ def learning_curves(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
         panels = figure.subplots(1, 2)
         handles = []
         for run in runs:
-            color, dash = regime_color(theme, run.regime), _dash(runs, run)
+            color, line_style = regime_color(theme, run.regime), dash(runs, run)
             line = None
             for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
                 seen = {row["step"]: row["tokens"] for row in run.rows if "tokens" in row}
@@ -124,7 +122,9 @@ def learning_curves(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
                     (row["tokens"], row[name]) for row in run.rows if row.get(name) is not None
                 ]
                 if pairs:
-                    (line,) = axes.plot(*zip(*pairs, strict=True), color=color, linestyle=dash)
+                    (line,) = axes.plot(
+                        *zip(*pairs, strict=True), color=color, linestyle=line_style
+                    )
                 held_out = [
                     (seen[row["step"]], row["evaluation"][f"validation_{name}"])
                     for row in run.rows
@@ -142,7 +142,7 @@ def learning_curves(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
         panels[0].yaxis.set_major_formatter(_plain())
         panels[0].yaxis.set_minor_formatter(_plain(sparse=True))
         known = [(line, run.label) for line, run in zip(handles, runs, strict=True) if line]
-        _legend(figure, [line for line, _ in known], [label for _, label in known])
+        legend(figure, [line for line, _ in known], [label for _, label in known])
         return png(figure)
 
 
@@ -163,41 +163,47 @@ def _plain(sparse: bool = False) -> Any:
     return FuncFormatter(text)
 
 
+def _traced(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Evaluated runs by regime, those without traces left out."""
+    return regimes_of([r for r in runs if r.evaluation is not None and r.regime != "solution_only"])
+
+
+def _ink(theme: Theme, part: float) -> str:
+    return theme.background if part > 0.6 else theme.text
+
+
 def two_by_two(runs: Sequence[RunRecord], theme: Theme, level: str = "reference") -> bytes | None:
     """Trace valid or not against plan valid or not, per regime and generator, in per cent."""
-    generators = generators_of(runs)
-    shown = [r for r in runs if r.evaluation is not None and r.regime != "solution_only"]
-    if not shown:
+    generators, groups = generators_of(runs), _traced(runs)
+    if not groups:
         return None
     cells = (("both", "plan_only"), ("trace_only", "neither"))
     with styled(theme) as figure_class:
-        figure = figure_class(figsize=(WIDTH, 0.55 + 1.5 * len(shown)), layout="constrained")
-        panels = figure.subplots(len(shown), len(generators), squeeze=False)
-        for row, run in zip(panels, shown, strict=True):
+        figure = figure_class(figsize=(WIDTH, 0.55 + 1.5 * len(groups)), layout="constrained")
+        panels = figure.subplots(len(groups), len(generators), squeeze=False)
+        for row, (regime, members) in zip(panels, groups.items(), strict=True):
+            color = regime_color(theme, regime)
             for axes, generator in zip(row, generators, strict=True):
-                result = run.result(generator)
                 axes.set_xticks([])
                 axes.set_yticks([])
                 axes.grid(False)
                 for spine in axes.spines.values():
                     spine.set_visible(False)
-                if result is None:
+                counts = pooled_counts(members, generator, "table", level)
+                if not counts:
                     continue
-                counts = result["metrics"]["table"][level]
                 total = max(sum(counts.values()), 1)
                 parts = np.array([[counts[name] / total for name in line] for line in cells])
-                axes.imshow(
-                    parts, cmap=_tint(theme, regime_color(theme, run.regime)), vmin=0, vmax=1
-                )
+                axes.imshow(parts, cmap=_tint(theme, color), vmin=0, vmax=1)
                 for (y, x), part in np.ndenumerate(parts):
-                    color = theme.background if part > 0.6 else theme.text
-                    axes.text(x, y, f"{100 * part:.0f}", ha="center", va="center", color=color)
+                    style = {"ha": "center", "va": "center", "color": _ink(theme, part)}
+                    axes.text(x, y, f"{100 * part:.0f}", **style)
                 axes.axhline(0.5, color=theme.background, linewidth=2)
                 axes.axvline(0.5, color=theme.background, linewidth=2)
             row[0].set_yticks([0, 1], ["plan\nvalid", "plan\ninvalid"])
-            row[0].set_ylabel(run.label, color=regime_color(theme, run.regime), weight="bold")
+            row[0].set_ylabel(REGIME_LABELS.get(regime, regime), color=color, weight="bold")
         for axes, generator in zip(panels[0], generators, strict=True):
-            axes.set_title(_label(generator), fontsize=9, loc="center")
+            axes.set_title(generator_label(generator), fontsize=9, loc="center")
         for axes in panels[-1]:
             axes.set_xticks([0, 1], ["trace\nvalid", "trace\ninvalid"])
         return png(figure)
@@ -210,125 +216,44 @@ def _tint(theme: Theme, color: str) -> Any:
 
 
 def first_errors(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
-    """Which error comes first, per cent of all completions, by run and generator."""
-    generators = generators_of(runs)
-    shown = [run for run in runs if run.evaluation is not None and run.regime != "solution_only"]
+    """Which error comes first, per cent of all completions, by regime and generator."""
+    generators, groups = generators_of(runs), _traced(runs)
     counts = {
-        (run.label, name): run.result(name)["metrics"]["first_errors"]  # type: ignore[index]
-        for run in shown
+        (regime, name): pooled_counts(members, name, "first_errors")
+        for regime, members in groups.items()
         for name in generators
-        if run.result(name) is not None
     }
-    codes = sorted({code for histogram in counts.values() for code in histogram})
+    totals: dict[str, int] = {}
+    for histogram in counts.values():
+        for code, count in histogram.items():
+            totals[code] = totals.get(code, 0) + count
+    codes = sorted(totals, key=lambda code: (-totals[code], code))
     if not codes:
         return None
-    codes.sort(key=lambda code: -sum(h.get(code, 0) for h in counts.values()))
     with styled(theme) as figure_class:
         size = (WIDTH, 1.25 + 0.34 * len(codes))
         figure = figure_class(figsize=size, layout="constrained")
-        panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
-        for axes, run in zip(panels, shown, strict=True):
+        panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+        for axes, (regime, members) in zip(panels, groups.items(), strict=True):
             parts = np.full((len(codes), len(generators)), np.nan)
             for x, name in enumerate(generators):
-                result = run.result(name)
-                if result is not None:
-                    total = max(result["metrics"]["plan_valid"]["n"], 1)
-                    found = counts[run.label, name]
-                    parts[:, x] = [found.get(code, 0) / total for code in codes]
-            color = regime_color(theme, run.regime)
+                completions = pooled_share(members, name, "plan_valid").n
+                if completions:
+                    found = counts[regime, name]
+                    parts[:, x] = [found.get(code, 0) / completions for code in codes]
+            color = regime_color(theme, regime)
             axes.imshow(parts, cmap=_tint(theme, color), vmin=0, vmax=1, aspect="auto")
             for (y, x), part in np.ndenumerate(parts):
                 if part > 0:
-                    ink = theme.background if part > 0.6 else theme.text
                     text = f"{100 * part:.0f}" if part >= 0.005 else "<1"
-                    axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=8)
-            axes.set_title(run.label, color=color)
-            names = [_label(name) for name in generators]
-            axes.set_xticks(range(len(generators)), names, rotation=32, ha="right")
+                    style = {"ha": "center", "va": "center", "color": _ink(theme, part)}
+                    axes.text(x, y, text, fontsize=8, **style)
+            axes.set_title(REGIME_LABELS.get(regime, regime), color=color)
+            names = [generator_label(name) for name in generators]
+            axes.set_xticks(
+                range(len(generators)), names, rotation=32, ha="right", rotation_mode="anchor"
+            )
             axes.set_yticks(range(len(codes)), [code.replace("_", " ") for code in codes])
             axes.grid(False)
             axes.spines[["left", "bottom"]].set_visible(False)
-        return png(figure)
-
-
-def by_length(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
-    """Validity against the length of the true trace, on the generator trained on."""
-    generator = _trained_on(runs)
-    if generator is None:
-        return None
-    panels_of = (
-        ("Valid plans, %", "plan_valid"),
-        ("Valid traces among valid plans, %", "trace_valid_within_valid_plans"),
-    )
-    with styled(theme) as figure_class:
-        figure = figure_class(figsize=(WIDTH, 3.3), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        handles: dict[str, Any] = {}
-        for number, run in enumerate(runs):
-            result = run.result(generator)
-            for axes, (title, name) in zip(panels, panels_of, strict=True):
-                axes.set_title(title)
-                skip = run.regime == "solution_only" and name != "plan_valid"
-                bins = [] if result is None or skip else result["metrics"]["by_length"]
-                points = [
-                    ((item["low"] + item["high"]) / 2, item["high"] - item["low"], share)
-                    for item in bins
-                    for share in [Share(**item[name])]
-                    if share.value is not None
-                ]
-                if points:
-                    shift = (number - (len(runs) - 1) / 2) * 0.06
-                    handles[run.label] = axes.errorbar(
-                        [middle + shift * width for middle, width, _ in points],
-                        [100 * (share.value or 0) for *_, share in points],
-                        [100 * (share.standard_error or 0) for *_, share in points],
-                        color=regime_color(theme, run.regime),
-                        linestyle=_dash(runs, run),
-                        marker="o",
-                        ms=4.5,
-                        elinewidth=1,
-                        capsize=2,
-                    )
-        for axes in panels:
-            axes.set_ylim(-4, 104)
-            axes.set_xlabel(f"tokens of the true trace ({_label(generator)})")
-        _legend(figure, list(handles.values()), list(handles))
-        return png(figure)
-
-
-def lengths(runs: Sequence[RunRecord], theme: Theme) -> bytes | None:
-    """Generated against true trace length, one panel per generator."""
-    generators = generators_of(runs)
-    shown = [r for r in runs if r.evaluation is not None and r.regime != "solution_only"]
-    if not shown or not generators:
-        return None
-    columns = min(3, len(generators))
-    rows = -(-len(generators) // columns)
-    with styled(theme) as figure_class:
-        figure = figure_class(figsize=(WIDTH, 0.5 + 2.9 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
-        handles: dict[str, Any] = {}
-        for axes, generator in zip(panels, generators, strict=False):
-            longest = 1
-            for run in shown:
-                result = run.result(generator)
-                if result is None:
-                    continue
-                true = result["completions"]["true_trace_tokens"]
-                written = result["completions"]["trace_tokens"]
-                longest = max(longest, *true, *written)
-                color = regime_color(theme, run.regime)
-                handles[run.label] = axes.scatter(
-                    true, written, s=13, color=color, alpha=0.55, linewidths=0
-                )
-            axes.plot([0, longest], [0, longest], color=theme.muted, linewidth=0.9, zorder=1)
-            axes.set_title(_label(generator))
-            axes.set_xlim(0, 1.04 * longest)
-            axes.set_ylim(0, 1.04 * longest)
-            axes.set_aspect("equal", "box")
-        for axes in panels[len(generators) :]:
-            axes.set_visible(False)
-        figure.supxlabel("tokens of the true trace", fontsize=9, color=theme.muted)
-        figure.supylabel("tokens of the generated trace", fontsize=9, color=theme.muted)
-        _legend(figure, list(handles.values()), list(handles))
         return png(figure)

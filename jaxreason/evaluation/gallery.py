@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.evaluation.runs import GENERATOR_LABELS, RunRecord, generators_of
+from jaxreason.evaluation.runs import GENERATOR_LABELS, RunRecord, generators_of, regimes_of
 from jaxreason.evaluation.style import Theme, png, styled
 from jaxreason.mazes import Problem, judge
 from jaxreason.mazes.astar import CLOSE
@@ -38,10 +38,10 @@ def choose(run: RunRecord, generators: Sequence[str], most: int = 6) -> list[dic
 
 
 def pictures(runs: Sequence[RunRecord], theme: Theme) -> dict[str, bytes]:
-    """Label of each run to a PNG of its examples; runs without any are left out."""
+    """Label of the first run of each regime to a PNG of its examples, where it has any."""
     generators = generators_of(runs)
     made = {}
-    for run in runs:
+    for run, *_ in regimes_of(runs).values():
         chosen = choose(run, generators)
         if chosen:
             made[run.label] = _sheet(chosen, theme)

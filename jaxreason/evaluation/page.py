@@ -60,7 +60,8 @@ tr:last-child td{border-bottom:0}
 table.dense{font-size:13px}
 table.dense th,table.dense td{padding:6px 9px}
 table.dense th:first-child,table.dense td:first-child{padding-left:0}
-table.facts td{text-align:left;white-space:normal;font-weight:400}
+table.facts td{text-align:left;white-space:normal;font-weight:400;vertical-align:top;
+ font-size:13.5px;min-width:190px;overflow-wrap:anywhere}
 table.facts th{text-align:left}
 table.facts td:first-child{color:var(--muted);width:190px;white-space:nowrap}
 td small,.sub{display:block;color:var(--muted);font-size:12px;line-height:1.35}
@@ -71,9 +72,9 @@ td small,.sub{display:block;color:var(--muted);font-size:12px;line-height:1.35}
 .figure{margin:14px 0 0}
 .figure img{width:100%;height:auto;display:block;border-radius:6px}
 .split{display:flex;height:10px;border-radius:5px;overflow:hidden;background:var(--line);
- margin:4px 0 6px;min-width:220px}
+ margin:6px 0 6px}
 .split i{display:block;height:100%}
-.pair{display:inline-block;margin-right:14px;font-size:12px;color:var(--muted)}
+.pair{display:inline-block;margin-right:12px;font-size:12px;color:var(--muted)}
 .pair i{display:inline-block;width:9px;height:9px;border-radius:2px;margin-right:5px}
 details{margin-top:14px}
 summary{cursor:pointer;color:var(--muted);font-size:13.5px}
@@ -111,6 +112,11 @@ def color_of(regime: str) -> str:
     return f'style="--c:var(--{known.replace("_", "-")})"'
 
 
+def regime(name: str, words: str) -> str:
+    """Ready HTML words in the regime's colour."""
+    return f'<span class="regime" {color_of(name)}>{words}</span>'
+
+
 def picture(images: Mapping[str, bytes], description: str) -> str:
     """An image in its light and dark version, embedded."""
     light, dark = (
@@ -133,9 +139,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") ->
     return f'<div class="scroll"><table{name}>{header}<tbody>{body}</tbody></table></div>'
 
 
-def bar(part: float, regime: str) -> str:
+def bar(part: float, name: str) -> str:
     """A thin bar filled to a share in the regime's colour."""
-    return f'<span class="bar" {color_of(regime)}><i style="width:{100 * part:.1f}%"></i></span>'
+    return f'<span class="bar" {color_of(name)}><i style="width:{100 * part:.1f}%"></i></span>'
 
 
 def split_bar(parts: Mapping[str, float], colors: Sequence[str]) -> str:

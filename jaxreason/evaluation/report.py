@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxreason.evaluation import figures, gallery, page, sections
+from jaxreason.evaluation import facts, figures, gallery, length_figures, page, sections
 from jaxreason.evaluation.runs import (
     RunRecord,
     generators_of,
@@ -44,13 +44,13 @@ _FIGURES: tuple[tuple[str, str, Draw, str], ...] = (
     (
         "by_length",
         "Validity by problem difficulty",
-        figures.by_length,
+        length_figures.by_length,
         "Problems binned by the length of their true A* trace; one standard error.",
     ),
     (
         "lengths",
         "Does a harder problem get a longer trace?",
-        figures.lengths,
+        length_figures.lengths,
         "One point per completion; on the line, the generated trace is as long as the true one.",
     ),
 )
@@ -120,7 +120,7 @@ def _page(
                 "level, then strict and exact (the very events of the solver).",
             )
         )
-    body.append(page.section("The runs", sections.facts(runs)))
+    body.append(page.section("The runs", facts.facts(runs)))
     body.append(
         "<footer>Method: Stechly et al. 2025, arXiv 2505.13775. Made by jaxreason; the same "
         "numbers are in report.json.</footer>"
@@ -152,7 +152,7 @@ def numbers(runs: Sequence[RunRecord]) -> dict[str, Any]:
             {
                 "label": run.label,
                 "regime": run.regime,
-                "facts": sections.run_facts(run),
+                "facts": facts.run_facts(run),
                 "results": [
                     {key: result[key] for key in ("generator", "temperature", "metrics")}
                     for result in (run.evaluation or {"results": []})["results"]

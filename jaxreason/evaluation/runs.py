@@ -129,7 +129,8 @@ def read_runs(
     """Reads runs and gives them distinct labels; regimes in their usual order.
 
     Raises:
-        InputError: no directory, or the same one twice.
+        InputError: no directory, the same one twice, or evaluations that do not compare: other
+            mazes in training or test, another split or first temperature.
         FailureError: see `read_run`.
     """
     if not directories:
@@ -138,6 +139,7 @@ def read_runs(
     if len(set(resolved)) != len(resolved):
         raise InputError("the same run directory is given twice")
     runs = [read_run(directory, evaluation) for directory in directories]
+    _check_comparable(runs)
     order = list(REGIME_LABELS)
     runs.sort(key=lambda run: order.index(run.regime) if run.regime in order else len(order))
     labels = [run.label for run in runs]
@@ -146,6 +148,27 @@ def read_runs(
             number = labels[: place + 1].count(labels[place])
             runs[place] = replace(run, label=f"{labels[place]} #{number}")
     return tuple(runs)
+
+
+def _check_comparable(runs: Sequence[RunRecord]) -> None:
+    first: dict[str, tuple[Any, Path]] = {}
+    for run in runs:
+        if run.evaluation is None:
+            continue
+        settings = run.evaluation["settings"]
+        for name, value in (
+            ("width", run.evaluation["width"]),
+            ("height", run.evaluation["height"]),
+            ("trained_on", run.evaluation["trained_on"]),
+            ("split", settings["split"]),
+            ("first temperature", settings["temperatures"][0]),
+        ):
+            before, where = first.setdefault(name, (value, run.directory))
+            if before != value:
+                raise InputError(
+                    f"{name} is {value!r} in {run.directory} but {before!r} in {where}; a report "
+                    "compares runs on the same mazes, so write one report for each"
+                )
 
 
 def regimes_of(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -168,6 +191,20 @@ def generators_of(runs: Sequence[RunRecord]) -> list[str]:
         for result in document["results"]:
             seen.setdefault(result["generator"])
     return list(seen)
+
+
+def pooled_counts(runs: Sequence[RunRecord], generator: str, *path: str) -> dict[str, int]:
+    """Counts of the metrics, by their path such as `("table", "reference")`, summed over runs."""
+    total: dict[str, int] = {}
+    for run in runs:
+        value: Any = run.result(generator)
+        if value is not None:
+            value = value["metrics"]
+            for key in path:
+                value = value[key]
+            for name, count in value.items():
+                total[name] = total.get(name, 0) + count
+    return total
 
 
 def pool(shares: Sequence[Share]) -> Share:

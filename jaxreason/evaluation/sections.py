@@ -1,6 +1,5 @@
 """The sections of a report that are words and tables rather than figures."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +14,6 @@ from jaxreason.evaluation.runs import (
     regimes_of,
 )
 from jaxreason.evaluation.statistics import Share
-
-PARTS = ("compile", "data", "step", "checkpoint", "evaluation", "other")
-_PART_COLORS = ("#a06fae", "#e69f00", "#0072b2", "#009e73", "#d55e00", "#8a93a0")
 
 
 def generator_name(generator: str) -> str:
@@ -80,8 +76,7 @@ def headline_table(runs: Sequence[RunRecord]) -> str:
     """Regimes by generators: plan validity with its error; trace validity below."""
     groups = regimes_of(runs)
     head = ["Test mazes"] + [
-        f'<span class="regime" {page.color_of(regime)}>{regime_name(regime, members)}</span>'
-        for regime, members in groups.items()
+        page.regime(regime, regime_name(regime, members)) for regime, members in groups.items()
     ]
     rows = []
     for generator in generators_of(runs):
@@ -137,7 +132,7 @@ def _beside(
     members: Sequence[RunRecord],
     theirs: dict[tuple[str, str], str],
 ) -> list[str]:
-    name = f'<span class="regime" {page.color_of(regime)}>{regime_name(regime, members)}</span>'
+    name = page.regime(regime, regime_name(regime, members))
     return [
         generator_name(generator),
         name,
@@ -182,85 +177,11 @@ def _detail(traced: bool, metrics: dict[str, Any]) -> list[str]:
         shares += [metrics["trace_valid"][level] for level in ("reference", "strict", "exact")]
         shares.append(metrics["trace_valid_within_valid_plans"]["reference"])
     pearson = metrics["lengths"]["pearson"]
-    correlation = [] if not traced else ["–" if pearson is None else f"{pearson:.2f}"]
+    correlation = (
+        [] if not traced else ["–" if pearson is None else f"{round(pearson, 2) + 0.0:.2f}"]
+    )
     texts = [Share(**share).text() for share in shares]
     return [str(metrics["plan_valid"]["n"]), *texts, *correlation]
-
-
-def facts(runs: Sequence[RunRecord]) -> str:
-    """What each run was: size, tokens, time, machine, command, seeds; its whole config."""
-    parts = []
-    for run in runs:
-        rows = [(name, value) for name, value in run_facts(run).items() if value]
-        cells = [[page.escape(name), page.escape(value)] for name, value in rows]
-        seconds = run.summary.get("seconds") or _last_time(run)
-        if seconds:
-            split = {name: float(seconds.get(name, 0.0)) for name in PARTS}
-            cells.append(["Wall time of training", page.split_bar(split, _PART_COLORS)])
-        config = page.escape(json.dumps(run.config, indent=2))
-        parts.append(
-            f'<h3 class="regime" {page.color_of(run.regime)}>{page.escape(run.label)}</h3>'
-            + page.table((), cells, "facts")
-            + f"<details><summary>config.json</summary><pre>{config}</pre></details>"
-        )
-    return "".join(parts)
-
-
-def _last_time(run: RunRecord) -> dict[str, Any]:
-    times = [row["time"] for row in run.rows if "time" in row]
-    return times[-1] if times else {}
-
-
-def run_facts(run: RunRecord) -> dict[str, str]:
-    """Facts of a run by name, as text; "" where unknown."""
-    document = run.evaluation or {}
-    environment = document.get("environment", {})
-    settings = document.get("settings", {})
-    tokens = run.summary.get("tokens") or next(
-        (row["tokens"] for row in reversed(run.rows) if "tokens" in row), None
-    )
-    rates = [row["time"]["tokens_per_second"] for row in run.rows if "learning_rate" in row]
-    data, train = run.config.get("data", {}), run.config.get("train", {})
-    size = f"{document['width']}×{document['height']} cells" if document else ""
-    return {
-        "Run": run.directory.resolve().name,
-        "Mazes": ", ".join(
-            text
-            for text in (
-                GENERATOR_LABELS.get(data.get("generator", ""), ""),
-                size,
-                f"{data['count']:,} training problems" if "count" in data else "",
-            )
-            if text
-        ),
-        "Parameters": f"{document['parameters']:,}" if document.get("parameters") else "",
-        "Training tokens": f"{tokens:,}" if tokens else "",
-        "Checkpoint step": str(document.get("step") or run.summary.get("step") or ""),
-        "Training speed": f"{sorted(rates)[len(rates) // 2]:,.0f} tokens/s (median)"
-        if rates
-        else "",
-        "Training device": " × ".join(
-            str(run.summary[key]) for key in ("devices", "device_kind") if key in run.summary
-        ),
-        "Evaluation device": str(environment.get("device", "")),
-        "Evaluation time": f"{sum(document['seconds'].values()):,.0f} s" if document else "",
-        "Evaluation": ", ".join(
-            f"{key.replace('_', ' ')} {settings[key]}"
-            for key in ("split", "count", "samples", "seed", "max_new_tokens")
-            if key in settings
-        ),
-        "Command": str(environment.get("command", "")),
-        "Seeds": ", ".join(
-            f"{name} {group['seed']}"
-            for name, group in (("data", data), ("training", train))
-            if "seed" in group
-        ),
-        "Versions": ", ".join(
-            f"{key} {environment[key]}"
-            for key in ("jaxreason", "jax", "python")
-            if key in environment
-        ),
-    }
 
 
 def scope(runs: Sequence[RunRecord]) -> str:

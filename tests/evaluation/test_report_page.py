@@ -183,6 +183,9 @@ def test_what_is_no_run_is_refused(tmp_path, directories):
         read_runs([tmp_path])
     with pytest.raises(InputError, match="given twice"):
         read_runs([directories[0], directories[0]])
+    other = write_run(tmp_path / "other", "correct", size=7, count=1)
+    with pytest.raises(InputError, match=r"width is 7 .* but 6 .*one report for each"):
+        read_runs([directories[0], other])
     with pytest.raises(InputError, match="at least one"):
         read_runs([])
     with pytest.raises(InputError, match="there are: step-20"):
