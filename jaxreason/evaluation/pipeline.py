@@ -1,7 +1,8 @@
 """A model evaluated: problems, completions, verdicts, one JSON document (`documents`)."""
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,24 +96,12 @@ def evaluate(
             on_batch=advance,
         )
         middle = time.perf_counter()
-        first = 0
-        for generator, group in problems.items():
-            part = _part(generated, first, first + samples * len(group))
-            first += samples * len(group)
-            judged = judge_completions(
-                group, part.words, part.tokens.tolist(), part.finished.tolist()
-            )
-            results.append(
-                {
-                    "generator": generator,
-                    "temperature": temperature,
-                    "metrics": summarise(judged, edges),
-                    "completions": judged.as_json(),
-                }
-            )
-            examples += _examples(generator, temperature, group, part.words, judged, settings)
+        judged, shown = _judge_all(generated, problems, temperature, samples, edges, settings)
+        results += judged
+        examples += shown
         seconds["generate"] += middle - begin
         seconds["judge"] += time.perf_counter() - middle
+    used = {"max_new_tokens": limit, "bin_width": bin_width}
     return {
         "schema": SCHEMA,
         "name": name,
@@ -123,17 +112,39 @@ def evaluate(
         "parameters": sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params)),
         "width": maze.width,
         "height": maze.height,
-        "settings": {
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()},
-            "max_new_tokens": limit,
-            "bin_width": bin_width,
-        },
+        "settings": {**json.loads(json.dumps(asdict(settings))), **used},
         "skipped": skipped,
         "results": results,
         "examples": examples,
         "seconds": seconds,
         "environment": environment(),
     }
+
+
+def _judge_all(
+    generated: Generated,
+    problems: Mapping[str, Sequence[Solved]],
+    temperature: float,
+    samples: int,
+    edges: Sequence[int],
+    settings: EvaluationSettings,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Results and examples of one temperature; completions come in the order of the problems."""
+    results, examples, first = [], [], 0
+    for generator, group in problems.items():
+        part = _part(generated, first, first + samples * len(group))
+        first += samples * len(group)
+        judged = judge_completions(group, part.words, part.tokens.tolist(), part.finished.tolist())
+        results.append(
+            {
+                "generator": generator,
+                "temperature": temperature,
+                "metrics": summarise(judged, edges),
+                "completions": judged.as_json(),
+            }
+        )
+        examples += _examples(generator, temperature, group, part.words, judged, settings)
+    return results, examples
 
 
 def _part(generated: Generated, first: int, last: int) -> Generated:
