@@ -32,4 +32,4 @@ started=$SECONDS
 for_all_regimes train
 for_all_regimes evaluate
 "$jaxreason" report "${regimes[@]/#/$folder/}" --out "$folder/report"
-echo "training and evaluation took $((SECONDS - started)) s; report: $folder/report/index.html"
+echo "training and evaluation took $((SECONDS - started)) s; report: $folder/report/report.html"
