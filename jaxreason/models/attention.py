@@ -92,6 +92,13 @@ def attend(
     query = query * jnp.asarray(head_size**-0.5, query.dtype)
     logits = jnp.einsum("bgrtk,bgsk->bgrts", query, key, preferred_element_type=jnp.float32)
     logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype)
-    out = jnp.einsum("bgrts,bgsk->bgrtk", weights, value)
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+    # Dividing the sum of values, not each weight, saves a pass over [T, S] each way.
+    out = jnp.einsum(
+        "bgrts,bgsk->bgrtk",
+        weights.astype(value.dtype),
+        value,
+        preferred_element_type=jnp.float32,
+    )
+    out = (out / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
     return out.reshape(batch, heads, length, head_size)

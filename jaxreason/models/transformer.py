@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec, Kind, attend, visible
 from jaxreason.models.backends import BACKENDS, Backend, attend_fn, choose
+from jaxreason.models.projection import project
 from jaxreason.types import Params
 
 Remat = Literal["none", "dots", "names", "full"]
@@ -154,7 +155,7 @@ class Block(nn.Module):
         def weight(name: str, shape: tuple[int, ...], deviation: float) -> Array:
             return self.param(name, normal(deviation), shape, jnp.float32).astype(dtype)
 
-        def project(name: str, source: Array, heads: int) -> Array:
+        def heads_of(name: str, source: Array, heads: int) -> Array:
             kernel = weight(name, (c.width, heads, c.head_size), into)
             result = jnp.einsum("btd,dhk->bhtk", source, kernel)
             if c.qkv_bias:
@@ -168,9 +169,9 @@ class Block(nn.Module):
             return rms_norm(source, scale, c.norm_epsilon)
 
         y = norm("attention_norm", x)
-        query = rotate(project("query", y, c.heads), cosine, sine)
-        key = rotate(project("key", y, c.kv_heads), cosine, sine)
-        attended, kept = attend_fn(query, key, project("value", y, c.kv_heads))
+        query = rotate(heads_of("query", y, c.heads), cosine, sine)
+        key = rotate(heads_of("key", y, c.kv_heads), cosine, sine)
+        attended, kept = attend_fn(query, key, heads_of("value", y, c.kv_heads))
         attended = checkpoint_name(attended, "attended")
         kernel = weight(
             "output",
@@ -179,10 +180,10 @@ class Block(nn.Module):
         )
         x = x + jnp.einsum("bhtk,hkd->btd", attended, kernel)
         y = norm("mlp_norm", x)
-        gate = checkpoint_name(y @ weight("gate", (c.width, c.mlp_width), into), "gate")
-        up = checkpoint_name(y @ weight("up", (c.width, c.mlp_width), into), "up")
+        gate = checkpoint_name(project(y, weight("gate", (c.width, c.mlp_width), into)), "gate")
+        up = checkpoint_name(project(y, weight("up", (c.width, c.mlp_width), into)), "up")
         down = weight("down", (c.mlp_width, c.width), out * c.mlp_width**-0.5)
-        return x + (jax.nn.silu(gate) * up) @ down, kept
+        return x + project(jax.nn.silu(gate) * up, down), kept
 
 
 _POLICIES: dict[str, Any] = {
