@@ -87,9 +87,11 @@ def run(argv: Sequence[str]) -> None:
     from jaxreason.evaluation.documents import dump
     from jaxreason.evaluation.pipeline import evaluate_run
     from jaxreason.evaluation.terminal import evaluation_table
+    from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
 
     enable_compilation_cache()
+    keep_freed_memory()
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=console, transient=True) as progress:

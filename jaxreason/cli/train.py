@@ -40,6 +40,7 @@ def run(argv: Sequence[str]) -> int:
     directory = _take(arguments, "--run") or f"runs/{file.stem}"
 
     # JAX takes a second to import; usage errors above do not wait for it.
+    from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
     from jaxreason.training.experiment import load_experiment, run_experiment
     from jaxreason.training.preemption import Preempted
@@ -47,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
     default = load_experiment(file)
     experiment = parse_options(type(default), arguments, f"jaxreason train {file}", default)
     enable_compilation_cache()
+    keep_freed_memory()
     try:
         run_experiment(experiment, directory)
     except Preempted as stop:

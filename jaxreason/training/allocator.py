@@ -1,0 +1,31 @@
+"""Keep the memory a CPU step frees, instead of giving it back to the system each time."""
+
+import ctypes
+import sys
+
+# Parameters of mallopt(3) in glibc's malloc.h.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_LARGEST_MMAP_THRESHOLD = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's malloc to hold on to freed memory.
+
+    XLA's CPU backend allocates the temporaries of a program at every call. By default glibc maps
+    large blocks from the system and unmaps them again, so each step faults every page in anew:
+    for a model of 0.2 M parameters that was about half the time of a training step.
+
+    Returns:
+        Whether it took effect; False where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = (
+        (_MMAP_THRESHOLD, _LARGEST),
+        (_TRIM_THRESHOLD, _LARGEST),
+        (_TOP_PAD, 64 * 2**20),
+    )
+    return all([mallopt(ctypes.c_int(name), ctypes.c_int(value)) for name, value in settings])
