@@ -5,7 +5,7 @@ import sys
 
 # Parameters of mallopt(3) in glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_MMAP_THRESHOLD = 2**31 - 1
+_LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
