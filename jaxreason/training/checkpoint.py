@@ -8,6 +8,7 @@ reading: the restored state must have the fingerprint it was saved with.
 """
 
 import json
+import logging
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,11 @@ from jaxreason.types import Params
 
 class _Damaged(Exception):
     """A checkpoint that cannot be read, or does not hold what was saved."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for the tracebacks Orbax's threads log, several times, of errors it then raises."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def checkpoint_steps(run_directory: str | Path) -> list[int]:
@@ -61,7 +67,7 @@ def _read_extra(path: Path) -> dict[str, Any]:
         intact = zlib.crc32(extra["json"].encode()) == int(extra["crc32"])
         # Damaged bytes can make Orbax fail in any way, so any failure to read means damage.
     except Exception as error:
-        raise _Damaged(f"{type(error).__name__}: {_first_line(error)}") from error
+        raise _unreadable(path, error) from error
     if not intact:
         raise _Damaged("its metadata do not have their checksum")
     return json.loads(extra["json"])
@@ -71,13 +77,24 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 
+def _unreadable(path: Path, error: Exception) -> Exception:
+    """Damage, unless the reason lies outside the checkpoint: then a FailureError."""
+    reason = f"{type(error).__name__}: {_first_line(error)}"
+    outside = isinstance(error, PermissionError | MemoryError) or any(
+        code in str(error) for code in ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")
+    )
+    if outside:
+        return FailureError(f"checkpoint {path} could not be read ({reason}); it was left alone")
+    return _Damaged(reason)
+
+
 def _read_state(path: Path, abstract: TrainState, expected: list[int]) -> TrainState:
     """The state with the shardings of `abstract`, or _Damaged."""
     parts = _parts(abstract)
     try:
         loaded = ocp.load_checkpointables(path, parts)
     except Exception as error:
-        raise _Damaged(f"{type(error).__name__}: {_first_line(error)}") from error
+        raise _unreadable(path, error) from error
     state = loaded["training"]._replace(params=loaded["params"])
     names = [name for name, _, _ in structure(abstract)]
     for name, found, saved in zip(names, fingerprint(state), expected, strict=True):
@@ -167,6 +184,7 @@ class Checkpoints:
         keep: list[Any] = [policies.LatestN(keep_last)]
         if keep_every:
             keep.append(policies.EveryNSteps(keep_every))
+        logging.getLogger("absl").addFilter(_is_news)
         with disk_errors(str(self._root)):
             self._orbax = ocp.training.Checkpointer(
                 self._root,

@@ -23,7 +23,7 @@ from jaxreason.data import BatchConfig, MazeData, maze_source, training_batches
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.objectives import next_token
-from jaxreason.sharding.mesh import MeshConfig, make_mesh, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh, place_batch
 from jaxreason.tokens import MazeVocabulary
 from jaxreason.training.checkpoint import load_params
 from jaxreason.training.flops import training_flops_per_token
@@ -59,6 +59,11 @@ class MazeExperiment:
     validation_examples: int = 256
     loss_chunk: int = 0
     prepared: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("validation_examples", 2), ("loss_chunk", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
 
     def vocabulary(self) -> MazeVocabulary:
         """The words of the grid."""
@@ -109,13 +114,7 @@ def run_experiment(
     model = e.transformer()
     vocabulary = e.vocabulary()
     objective = next_token(model, e.loss_chunk or None)
-    sharing = 1 if mesh is None else mesh.shape["replica"] * mesh.shape["fsdp"]
-    batch = replace(
-        e.batch,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        row_multiple=math.lcm(e.batch.row_multiple, sharing),
-    )
+    batch = process_batch(e, mesh)
     fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
     source = maze_source(e.data, e.prepared)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
@@ -134,6 +133,23 @@ def run_experiment(
     )
 
 
+def process_batch(experiment: MazeExperiment, mesh: Mesh | None) -> BatchConfig:
+    """The batches of this process.
+
+    The rows of every bucket are made to fit mesh and micro-batches; a run that is to change its
+    mesh sets `batch.row_multiple` to a common multiple from the start, or buckets would change.
+    """
+    batch = replace(
+        experiment.batch, process_index=jax.process_index(), process_count=jax.process_count()
+    )
+    if batch.packing != "buckets":
+        # Nothing depends on it, and the data position must be good for any mesh.
+        return batch
+    sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    parts = sharing * experiment.train.accumulation
+    return replace(batch, row_multiple=math.lcm(batch.row_multiple, parts))
+
+
 def experiment_mesh(experiment: MazeExperiment) -> Mesh | None:
     """The mesh over all devices; None on a single one."""
     shape = experiment.mesh.shape(jax.device_count())
@@ -146,10 +162,11 @@ def validation_loss(experiment: MazeExperiment, mesh: Mesh | None) -> Any:
     The examples are those of the validation split, which shares no problem with training.
     """
     e = experiment
-    data = replace(e.data, split="validation", count=max(2, e.validation_examples))
-    config = replace(e.batch, packing="packed", buckets=None, epochs=1)
+    data = replace(e.data, split="validation", count=e.validation_examples)
+    # Every process makes all rows and keeps its own, as many as in training.
+    rows = e.batch.batch_size * jax.process_count()
+    config = replace(e.batch, batch_size=rows, packing="packed", buckets=None, epochs=1)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    fields.update(process_index=0, process_count=1)
     objective = next_token(e.transformer(), e.loss_chunk or None)
 
     @jax.jit
@@ -162,10 +179,10 @@ def validation_loss(experiment: MazeExperiment, mesh: Mesh | None) -> Any:
         del step
         if not batches:
             stream = training_batches(maze_source(data), pad_id=e.vocabulary().pad, **fields)
-            rows = jax.process_count()
+            first = e.batch.batch_size * jax.process_index()
             batch: Any
             for batch in stream:
-                mine = {n: np.array_split(x, rows)[jax.process_index()] for n, x in batch.items()}
+                mine = {n: x[first : first + e.batch.batch_size] for n, x in batch.items()}
                 batches.append(place_batch(mine, mesh))
         totals: dict[str, np.ndarray] = {}
         for batch in batches:
@@ -239,7 +256,7 @@ def read_experiment(run_directory: str | Path) -> MazeExperiment:
         raise FailureError(f"{run_directory} is not a run directory: it has no config.json")
     try:
         return _from_json(MazeExperiment, json.loads(path.read_text()), "")
-    except (json.JSONDecodeError, InputError) as error:
+    except (ValueError, TypeError) as error:
         raise FailureError(f"{path} does not describe an experiment: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """Files that are either complete or absent, and the run's config.json."""
 
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,36 @@ def disk_errors(what: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def claim(run_directory: Path) -> Iterator[None]:
+    """Make the run directory and keep other processes from training in it meanwhile.
+
+    The claim ends with the process, however that ends.
+
+    Raises:
+        InputError: the path is a file.
+        FailureError: another process trains there, or the directory cannot be written.
+    """
+    if run_directory.exists() and not run_directory.is_dir():
+        raise InputError(f"run directory {run_directory} is a file; choose another directory")
+    with disk_errors(f"run directory {run_directory}"):
+        run_directory.mkdir(parents=True, exist_ok=True)
+        file = (run_directory / ".lock").open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FailureError(
+                f"another process is training in {run_directory}: wait until it ends, or use "
+                "another run directory"
+            ) from error
+        except OSError as error:
+            # Some network file systems have no locks; there two processes are not told apart.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        yield
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` in one step: readers see the old file or the new one.
 
@@ -51,11 +82,15 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with temporary.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def flatten(tree: Any, name: str = "") -> dict[str, Any]:
@@ -72,10 +107,19 @@ def _is_free(name: str) -> bool:
     return any(name == free or name.startswith(free + ".") for free in FREE_FIELDS)
 
 
-def settle_config(run_directory: Path, config: Mapping[str, Any]) -> None:
+def settle_config(
+    run_directory: Path, config: Mapping[str, Any], *, begun: bool = True, write: bool = True
+) -> None:
     """Write config.json into a new run, or check that a resumed run still has the same one.
 
     Fields in `FREE_FIELDS` may change; the file is then brought up to date.
+
+    Args:
+        run_directory: of the run.
+        config: what config.json should hold.
+        begun: the run has checkpoints. Without any, a config of the same sections is replaced:
+            nothing depends on it, and a mistyped field must not spoil the directory.
+        write: False checks only, for processes other than the first.
 
     Raises:
         InputError: the run was started with another value of a field (all are named), or its
@@ -87,7 +131,7 @@ def settle_config(run_directory: Path, config: Mapping[str, Any]) -> None:
     if path.exists():
         try:
             old = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise InputError(f"{path} is not JSON ({error}); restore it or start a new run") from (
                 error
             )
@@ -98,11 +142,13 @@ def settle_config(run_directory: Path, config: Mapping[str, Any]) -> None:
             for name in sorted(before.keys() | after.keys())
             if before.get(name, missing) != after.get(name, missing) and not _is_free(name)
         ]
-        if differing:
+        of_same_kind = isinstance(old, Mapping) and old.keys() == new.keys()
+        if differing and (begun or not of_same_kind):
             raise InputError(
                 f"run {run_directory} was started with another config: {', '.join(differing)}; "
                 "use the same values or another run directory"
             )
         if old == new:
             return
-    write_atomically(path, json.dumps(new, indent=2) + "\n")
+    if write:
+        write_atomically(path, json.dumps(new, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """The training loop: one story for every objective, from a run directory to a result."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,9 @@ from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
 from jaxreason.sharding.rules import TRANSFORMER_RULES, Rule
-from jaxreason.training.checkpoint import Checkpoints
+from jaxreason.training.checkpoint import Checkpoints, checkpoint_steps
 from jaxreason.training.clock import Clock
-from jaxreason.training.files import settle_config
+from jaxreason.training.files import claim, settle_config
 from jaxreason.training.metrics import MetricsFile
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.preemption import Preempted, termination
@@ -119,58 +120,80 @@ def train(
     Raises:
         InputError: the run directory holds a run with another config or model, or the batches do
             not fit the mesh.
-        FailureError: the loss stays non-finite, the disk is full, or all checkpoints are damaged.
+        FailureError: the loss stays non-finite, the disk is full, all checkpoints are damaged, or
+            another process trains in the run directory.
         Preempted: SIGTERM came; a checkpoint was saved (exit code 42).
     """
     run = Path(run_directory)
     config = train_config
     default_json = {"optimizer": asdict(optimizer_config), "train": asdict(config)}
     clock = Clock()
-    settle_config(run, default_json if config_json is None else config_json)
-    optimizer = make_optimizer(optimizer_config) if optimizer is None else optimizer
-    step_fn = make_step(objective, optimizer, mesh, rules, config.accumulation)
-    display = Progress(config.steps, enabled=progress and jax.process_index() == 0)
-    checkpoints = Checkpoints(run, config.keep_last, config.keep_every, warn=display.note)
-    try:
-        with clock.measure("checkpoint"):
-            restored = checkpoints.restore(abstract_state(model_init, optimizer, mesh, rules))
-        iterator = iter(batches)
-        if restored is None:
-            with clock.measure("compile"):
-                key = jax.random.key(config.seed)
-                state = init_state(model_init, optimizer, key, mesh, rules)
-            extra: Mapping[str, Any] = {"step": 0, "sums": None}
-        else:
-            state, extra = restored
-            iterator.set_state(extra["data"])
-            display.note(f"resumed from the checkpoint of step {extra['step']}")
-        step = saved_step = int(extra["step"])
-        recorder = Recorder(
-            MetricsFile(run, step, config.tensorboard),
-            display,
-            clock,
-            config,
-            optimizer_config,
-            step=step,
-            sums=extra["sums"],
-            skipped=int(state.skipped),
-            flops_per_token=flops_per_token,
-            # Programs in flight at once can starve the CPU's collectives of threads.
-            wait=mesh is not None and mesh.devices.flat[0].platform == "cpu",
-        )
-
-        def save() -> None:
-            recorder.flush()
+    first = jax.process_index() == 0
+    with claim(run) if first else nullcontext(), termination() as asked:
+        begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
+        stored = default_json if config_json is None else config_json
+        settle_config(run, stored, begun=begun, write=first)
+        optimizer = make_optimizer(optimizer_config) if optimizer is None else optimizer
+        step_fn = make_step(objective, optimizer, mesh, rules, config.accumulation)
+        display = Progress(config.steps, enabled=progress and first)
+        checkpoints = Checkpoints(run, config.keep_last, config.keep_every, warn=display.note)
+        try:
             with clock.measure("checkpoint"):
-                checkpoints.save(state, recorder.as_json(), iterator.get_state())
+                restored = checkpoints.restore(abstract_state(model_init, optimizer, mesh, rules))
+            iterator = iter(batches)
+            if restored is None:
+                with clock.measure("compile"):
+                    key = jax.random.key(config.seed)
+                    state = init_state(model_init, optimizer, key, mesh, rules)
+                extra: Mapping[str, Any] = {"step": 0, "sums": None}
+            else:
+                state, extra = restored
+                iterator.set_state(extra["data"])
+                display.note(f"resumed from the checkpoint of step {extra['step']}")
+            step = saved_step = int(extra["step"])
+            recorder = Recorder(
+                MetricsFile(run, step, config.tensorboard, write=first),
+                display,
+                clock,
+                config,
+                optimizer_config,
+                step=step,
+                sums=extra["sums"],
+                skipped=int(state.skipped),
+                flops_per_token=flops_per_token,
+                # Programs in flight at once can starve the CPU's collectives of threads.
+                wait=mesh is not None and mesh.devices.flat[0].platform == "cpu",
+            )
 
-        def due(every: int) -> bool:
-            return every > 0 and (step % every == 0 or step == config.steps)
+            def save() -> None:
+                nonlocal saved_step
+                recorder.flush()
+                if saved_step != step:
+                    with clock.measure("checkpoint"):
+                        checkpoints.save(state, recorder.as_json(), iterator.get_state())
+                    saved_step = step
 
-        with termination() as asked:
+            def save_and_wait() -> None:
+                save()
+                with clock.measure("checkpoint"):
+                    checkpoints.wait()
+
+            def due(every: int) -> bool:
+                return every > 0 and (step % every == 0 or step == config.steps)
+
             while step < config.steps:
+                if asked.requested(step):
+                    save_and_wait()
+                    kept = f"after step {step}; a checkpoint was saved" if step else "at step 0"
+                    raise Preempted(f"stopped by SIGTERM {kept}")
                 with clock.measure("data"):
-                    batch = _next_batch(iterator, step)
+                    batch = next(iterator, None)
+                if batch is None:
+                    save_and_wait()
+                    raise InputError(
+                        f"the data ended after {step} steps, which are saved; train fewer steps "
+                        "or allow more epochs of data"
+                    )
                 with clock.measure("step" if step_fn.is_compiled(batch) else "compile"):
                     state, metrics = step_fn(state, batch)
                 step += 1
@@ -185,32 +208,12 @@ def train(
                 # A run in trouble keeps the checkpoints from before the trouble.
                 if due(config.save_every) and recorder.flush() == 0:
                     save()
-                    saved_step = step
-                if asked.requested(step) and step < config.steps:
-                    if saved_step != step:
-                        save()
-                    with clock.measure("checkpoint"):
-                        checkpoints.wait()
-                    raise Preempted(f"stopped by SIGTERM after step {step}; a checkpoint was saved")
 
-            recorder.flush()
-            if saved_step != step:
-                save()
-            with clock.measure("checkpoint"):
-                checkpoints.wait()
-        return TrainResult(state, recorder.last_row, recorder.finish(run))
-    finally:
-        display.close()
-        checkpoints.close()
-
-
-def _next_batch(iterator: Any, step: int) -> Mapping[str, Any]:
-    try:
-        return next(iterator)
-    except StopIteration:
-        raise InputError(
-            f"the data ended after {step} steps; train fewer steps or allow more epochs of data"
-        ) from None
+            save_and_wait()
+            return TrainResult(state, recorder.last_row, recorder.finish(run))
+        finally:
+            display.close()
+            checkpoints.close()
 
 
 def _token_count(batch: Mapping[str, Any]) -> int:

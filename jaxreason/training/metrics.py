@@ -9,6 +9,7 @@ equals that of a run that was never interrupted.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,18 @@ class MetricsFile:
         directory: the run directory.
         resume_step: rows past this step are removed first, in one atomic step.
         tensorboard: also write event files into `directory/tensorboard`.
+        write: False keeps nothing, for processes other than the first.
 
     Raises:
         InputError: TensorBoard is asked for but tensorboardX is not installed.
         FailureError: the file cannot be written.
     """
 
-    def __init__(self, directory: Path, resume_step: int, tensorboard: bool = False) -> None:
-        self._path = directory / "metrics.jsonl"
-        self._board = _summary_writer(directory) if tensorboard else None
+    def __init__(
+        self, directory: Path, resume_step: int, tensorboard: bool = False, write: bool = True
+    ) -> None:
+        self._path = directory / "metrics.jsonl" if write else Path(os.devnull)
+        self._board = _summary_writer(directory) if tensorboard and write else None
         if self._path.is_file():
             rows = [row for row in read_metrics(self._path) if row["step"] <= resume_step]
             write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -69,7 +69,7 @@ class Recorder:
         self._rate = jax.jit(lambda update: learning_rate(optimizer_config, update))
         self._sums = Sums(sums)
         self._pending: tuple[Any, int] | None = None
-        self._step = step
+        self._step = self._begun = step
         self._skipped = skipped
         self._consecutive = 0
         self._wait = wait
@@ -150,9 +150,16 @@ class Recorder:
         self._display.show(row)
 
     def finish(self, run: Path) -> Mapping[str, float]:
-        """Close the file, write summary.json, and return the seconds by part."""
+        """Close the file, write summary.json, and return the seconds by part.
+
+        A run that had ended before keeps the summary of the process that ended it.
+        """
         self._file.close()
         seconds = self._clock.seconds()
+        path = run / "summary.json"
+        nothing_new = self._step == self._begun and path.is_file()
+        if nothing_new or jax.process_index() != 0:
+            return seconds
         summary = {
             "step": self._step,
             "skipped": self._skipped,
@@ -161,5 +168,5 @@ class Recorder:
             "device_kind": jax.devices()[0].device_kind,
             "seconds": seconds,
         }
-        write_atomically(run / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_atomically(path, json.dumps(summary, indent=2) + "\n")
         return seconds

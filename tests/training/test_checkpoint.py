@@ -232,3 +232,14 @@ def test_metadata_are_readable_json(two_saved):
     body = json.loads(json.loads(text)["custom_metadata"]["json"])
     assert ["params/head", [8, 16], "float32"] in body["structure"]
     assert len(body["structure"]) == len(body["fingerprint"])
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), ValueError("RESOURCE_EXHAUSTED: memory")])
+def test_a_read_that_fails_for_other_reasons_does_not_condemn_checkpoints(run, monkeypatch, error):
+    def fail(path, parts):
+        raise error
+
+    monkeypatch.setattr("orbax.checkpoint.v1.load_checkpointables", fail)
+    with pytest.raises(FailureError, match=r"could not be read .* left alone"):
+        restore(run)
+    assert checkpoint_steps(run) == [1, 2]

@@ -10,10 +10,12 @@ import pytest
 from jaxreason.data import BatchConfig, MazeData
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import TransformerConfig
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.training.experiment import (
     MazeExperiment,
     load_experiment,
     load_run,
+    process_batch,
     read_experiment,
     run_experiment,
 )
@@ -56,6 +58,9 @@ def test_a_config_json_of_something_else_is_refused(tmp_path):
         read_experiment(tmp_path)
     (tmp_path / "config.json").write_text('{"data": 3}')
     with pytest.raises(FailureError, match="field data is 3"):
+        read_experiment(tmp_path)
+    (tmp_path / "config.json").write_text('{"model": {"layers": 2}}')
+    with pytest.raises(FailureError, match=r"missing .* 'vocabulary_size'"):
         read_experiment(tmp_path)
 
 
@@ -101,3 +106,31 @@ def test_a_run_trains_stops_goes_on_and_is_found_by_its_path(tmp_path):
     assert (run.step, run.experiment) == (4, TINY)
     jax.tree.map(np.testing.assert_array_equal, run.params, straight.state.params)
     assert load_run(tmp_path / "resumed", step=2).step == 2
+
+
+def test_a_run_goes_on_on_another_mesh(tmp_path):
+    half = dataclasses.replace(TINY, train=dataclasses.replace(TINY.train, steps=2))
+    run_experiment(half, tmp_path, progress=False)
+    other = dataclasses.replace(TINY, mesh=MeshConfig(fsdp=4, tensor=2))
+    result = run_experiment(other, tmp_path, progress=False)
+    assert int(result.state.step) == 4
+    assert result.state.params["layers"]["up"].sharding.mesh.shape["tensor"] == 2
+
+
+@pytest.mark.parametrize(("accumulation", "fsdp"), [(1, 1), (2, 1), (4, 2), (2, 8)])
+def test_every_bucket_splits_over_mesh_and_micro_batches(accumulation, fsdp):
+    experiment = dataclasses.replace(
+        TINY,
+        batch=BatchConfig(batch_size=16, length=160, packing="buckets"),
+        train=TrainConfig(accumulation=accumulation),
+    )
+    mesh = make_mesh(MeshConfig(fsdp=fsdp), jax.devices()[:fsdp])
+    shapes = process_batch(experiment, mesh).shapes
+    assert len(shapes) == 4
+    assert all(rows % (accumulation * fsdp) == 0 for rows, _ in shapes)
+
+
+@pytest.mark.parametrize(("field", "value"), [("validation_examples", 1), ("loss_chunk", -1)])
+def test_bad_fields_are_named(field, value):
+    with pytest.raises(InputError, match=f"{field} is {value}; it must be at least"):
+        MazeExperiment(**{field: value})

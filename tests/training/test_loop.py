@@ -168,7 +168,7 @@ def test_data_that_ends_is_bad_input(tmp_path):
                 raise StopIteration
             return super().__next__()
 
-    with pytest.raises(InputError, match="the data ended after 3 steps"):
+    with pytest.raises(InputError, match="the data ended after 3 steps, which are saved"):
         train(
             tmp_path,
             objective=toy.objective,
@@ -178,6 +178,7 @@ def test_data_that_ends_is_bad_input(tmp_path):
             batches=Short(),
             progress=False,
         )
+    assert checkpoint_steps(tmp_path) == [3]
 
 
 def test_bad_fields_are_named():
@@ -262,3 +263,9 @@ def test_lines_a_person_reads():
     }
     line = "step   5/100  loss 1.2500  skipped 2  12,346 tokens/s  MFU 40.0 %  ETA 1:05"
     assert format_row(row, 100) == line
+
+
+def test_a_file_is_no_run_directory(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file is a file; choose another directory"):
+        toy.run(tmp_path / "file")

@@ -14,9 +14,10 @@ import training_toy as toy
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.training.checkpoint import checkpoint_steps, load_params
+from jaxreason.training.loop import TrainConfig, train
 from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
-from jaxreason.training.preemption import PREEMPTED_EXIT_CODE
+from jaxreason.training.preemption import PREEMPTED_EXIT_CODE, Preempted
 
 
 def command(directory, kill=None):
@@ -107,10 +108,11 @@ def test_sigterm_saves_and_exits_with_its_code(straight, tmp_path):
 
 def test_finished_run_does_nothing_more(straight):
     directory, result = straight
-    before = (directory / "metrics.jsonl").read_bytes()
+    names = ("metrics.jsonl", "summary.json")
+    before = [(directory / name).read_bytes() for name in names]
     again = toy.run(directory, hook=lambda index: pytest.fail("no batch is needed"))
     assert_identical(again.state.params, result.state.params)
-    assert (directory / "metrics.jsonl").read_bytes() == before
+    assert [(directory / name).read_bytes() for name in names] == before
 
 
 def test_more_steps_continue_as_one_longer_run(straight, tmp_path):
@@ -148,3 +150,53 @@ def test_all_checkpoints_damaged_is_a_failure(tmp_path):
         path.write_text("{")
     with pytest.raises(FailureError, match=r"all checkpoints of .* are damaged \(steps \[4\]"):
         toy.run(tmp_path)
+
+
+def test_a_run_without_checkpoints_may_be_configured_anew(tmp_path, straight):
+    other = OptimizerConfig(learning_rate=2e-2, warmup_steps=3, total_steps=30)
+
+    def stop(index):
+        raise InputError("the first batch is refused")
+
+    with pytest.raises(InputError, match="first batch"):
+        toy.run(tmp_path, optimizer=other, hook=stop)
+    assert_identical(toy.run(tmp_path).state.params, straight[1].state.params)
+
+
+def test_config_json_of_another_kind_is_never_replaced(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Qwen2ForCausalLM"]}')
+    with pytest.raises(InputError, match="was started with another config"):
+        toy.run(tmp_path)
+    assert "Qwen2" in (tmp_path / "config.json").read_text()
+
+
+def test_a_second_process_in_the_run_directory_is_refused(tmp_path):
+    process = subprocess.Popen(command(tmp_path, "slow"), stderr=subprocess.DEVNULL)
+    while not (tmp_path / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    with pytest.raises(FailureError, match="another process is training in"):
+        toy.run(tmp_path)
+    process.kill()
+    process.wait()
+    # The claim ends with the process that held it.
+    assert int(toy.run(tmp_path).state.step) == 13
+
+
+def test_sigterm_before_the_first_step_is_not_lost(tmp_path):
+    class Early(toy.Stream):
+        def __iter__(self):
+            signal.raise_signal(signal.SIGTERM)
+            return super().__iter__()
+
+    with pytest.raises(Preempted, match="stopped by SIGTERM at step 0"):
+        train(
+            tmp_path,
+            objective=toy.objective,
+            model_init=toy.init,
+            optimizer_config=toy.OPTIMIZER,
+            train_config=TrainConfig(steps=2),
+            batches=Early(),
+            progress=False,
+        )
+    assert checkpoint_steps(tmp_path) == []
