@@ -3,10 +3,9 @@
 Names load on first use: `jaxreason.data.MazeData` does not import Grain or TensorFlow Datasets.
 """
 
-import importlib
-from typing import Any
+from jaxreason.lazy import lazy_names
 
-_HOME = {
+_HOMES = {
     "BatchConfig": "batch_config",
     "MazeData": "sources",
     "MazeSource": "sources",
@@ -18,14 +17,5 @@ _HOME = {
     "training_batches": "pipeline",
 }
 
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return list(_HOME)
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

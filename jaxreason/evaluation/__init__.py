@@ -1,7 +1,6 @@
 """Generate, judge, tabulate, report. The names below load on first use."""
 
-import importlib
-from typing import Any
+from jaxreason.lazy import lazy_names
 
 _HOMES = {
     "EvaluationSettings": "settings",
@@ -20,13 +19,4 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
