@@ -5,7 +5,8 @@ their order: numbers compare with the paper. Its authors check that each close w
 costs of its create, and had the lowest f; they do not check that costs are right, that a cell is
 fully expanded, or that the trace stops at the goal. `strict` adds all of that: what it accepts is a
 run of A* under some tie-break, correctly delimited. `exact` accepts the events of one tie-break
-only (`search`).
+only (`search`). Searchformer's search first creates the start: an error to `reference`, and right
+to the others where its tie-break is named.
 
 The authors' codes `plan_extraction_error` and `extracted_plan_invalid` exist but cannot occur: a
 cell is open only after a create that sets its parent, to a neighbour closed before.
@@ -20,7 +21,7 @@ import numpy as np
 
 from jaxreason.errors import InputError
 from jaxreason.mazes import validation_kernel as kernel
-from jaxreason.mazes.astar import NoPathError, search
+from jaxreason.mazes.astar import NoPathError, find_tie_break, search
 from jaxreason.mazes.plan_validation import (
     PLAN_CODES,
     PlanVerdict,
@@ -205,7 +206,18 @@ def _exact_records(read: _Read, strict: np.ndarray, tie_break: str) -> np.ndarra
     return np.concatenate([strict, np.array([[kernel.SEARCH_MISMATCH, event, -1]], np.int64)])
 
 
+def _without_opening(read: _Read, records: np.ndarray) -> np.ndarray:
+    """The errors but for that of a trace's first event, if it is the right create of the start."""
+    (x, y), (goal_x, goal_y) = read.problem.start, read.problem.goal
+    opening = [0, x, y, 0, abs(x - goal_x) + abs(y - goal_y)]
+    if not len(read.events) or read.events[0].tolist() != opening:
+        return records
+    return records[(records[:, 0] != kernel.FIRST_CREATE) | (records[:, 1] != 0)]
+
+
 def _at_level(read: _Read, records: np.ndarray, level: str, tie_break: str) -> TraceVerdict:
+    if find_tie_break(tie_break).creates_start and level != "reference":
+        records = _without_opening(read, records)
     if level == "reference":
         records = records[records[:, 0] < _AUTHORS]
     elif level == "exact":
@@ -229,7 +241,8 @@ def validate_trace(
         response: the words after the prompt, as a list or a text, or `read_ids(...)`; a leading
             `reasoning` is passed over, and `<|eos|>` with all after it.
         level: one of `LEVELS`.
-        tie_break: which search `exact` compares with.
+        tie_break: which search `exact` compares with; one that creates the start lets `strict` too
+            accept that as the first event.
 
     Raises:
         InputError: unknown level or tie-break.

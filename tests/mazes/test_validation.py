@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from slow_reference import slow_errors
 
 from jaxreason.errors import InputError
-from jaxreason.mazes import GENERATORS, MazeConfig, Problem, generate_solved
+from jaxreason.mazes import GENERATORS, MazeConfig, Problem, generate_solved, search
 from jaxreason.mazes.validation import (
     LEVELS,
     REFERENCE_CODES,
@@ -127,6 +127,27 @@ def test_levels_nest():
              for level in LEVELS}  # fmt: skip
     assert [code for code in found["strict"] if code in REFERENCE_CODES] == found["reference"]
     assert found["exact"] == [*found["strict"], "search_mismatch"]
+
+
+@pytest.mark.parametrize("tie_break", ["searchformer", "searchformer_random"])
+def test_a_search_that_creates_the_start_is_right_where_it_is_named(tie_break):
+    problem = case_of("searchformer", 3).problem
+    trace = search(problem, tie_break)
+    events, plan = trace.events.tolist(), [tuple(cell) for cell in trace.plan.tolist()]
+    named = judge(problem, words_of(events, plan), tie_break)
+    assert named.strict.valid
+    assert named.exact.valid
+    assert named.reference.first_error == "first_create_not_last_closed"
+    assert (
+        judge(problem, words_of(events, plan)).strict.first_error == "first_create_not_last_closed"
+    )
+    without = judge(problem, words_of(events[1:], plan), tie_break)
+    assert without.strict.valid
+    assert without.exact.first_error == "search_mismatch"
+    for column in range(1, 5):
+        wrong = [list(event) for event in events]
+        wrong[0][column] += 1
+        assert not judge(problem, words_of(wrong, plan), tie_break).strict.valid
 
 
 def test_what_comes_around_the_response_does_not_matter():
