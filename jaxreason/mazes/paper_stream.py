@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxreason.errors import InputError
-from jaxreason.mazes.astar import search
+from jaxreason.mazes.astar import MAXIMUM_CELLS, search
 from jaxreason.mazes.formats import to_text
 from jaxreason.mazes.kernels import carving
 from jaxreason.mazes.kernels.paper import next_paper_problem
@@ -42,7 +42,8 @@ def paper_problems(
         split: "train" or "test".
 
     Raises:
-        InputError: unknown generator or split, a size below 3, a negative seed.
+        InputError: unknown generator or split, a size below 3 or of more cells than A* takes, a
+            negative seed.
     """
     if generator not in PAPER_GENERATORS:
         raise InputError(
@@ -53,6 +54,8 @@ def paper_problems(
         raise InputError(f"split {split!r} has no paper-compatible stream; expected train or test")
     if size < 3:
         raise InputError(f"size is {size}; the paper-compatible generators need at least 3")
+    if size * size > MAXIMUM_CELLS:
+        raise InputError(f"size is {size}: {size}x{size}; at most {MAXIMUM_CELLS} cells")
     if seed < 0:
         raise InputError(f"seed is {seed}; expected a whole number of at least 0")
     return _problems(generator, size, (2 * seed + (split == "test")) % 2**32)

@@ -75,6 +75,7 @@ def test_a_stream_is_a_sequence_and_starts_over_for_a_new_iterator():
     [
         ({"generator": "free_space"}, "'free_space' has no paper-compatible stream"),
         ({"generator": "wilson", "size": 2}, "size is 2"),
+        ({"generator": "wilson", "size": 100_000}, "at most 1048576 cells"),
         ({"generator": "wilson", "split": "validation"}, "split 'validation'"),
         ({"generator": "wilson", "seed": -1}, "seed is -1"),
     ],
