@@ -192,7 +192,7 @@ def parse_json_line(line: str, width: int | None = None, height: int | None = No
     """
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # malformed, endless digits, endless brackets
         raise InputError(f"the line is no JSON ({error}); expected {{'text': ...}}") from error
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise InputError("the line has no string under the key 'text'; expected {'text': ...}")

@@ -138,6 +138,8 @@ def test_sides_that_cannot_hold_the_text_are_refused(sides, message):
     ("line", "message"),
     [
         ("{not json", "the line is no JSON"),
+        ("[" * 100_000, "the line is no JSON"),
+        ('{"rows": ' + "9" * 6000 + "}", "the line is no JSON"),
         ("[1]", "no string under the key 'text'"),
         ('{"text": 3}', "no string under the key 'text'"),
         ('{"text": "query", "rows": "x", "cols": 3}', "rows is 'x'"),
