@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxreason.errors import FailureError
 from jaxreason.mazes import palette
 from jaxreason.mazes.astar import Trace
 from jaxreason.mazes.problem import Cell, Problem
@@ -181,21 +182,25 @@ def render(
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Writes beside the path and renames, so that no half-written picture is ever there."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes a file only its owner can read
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                write(file)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(name, 0o666 & ~mask)  # mkstemp makes a file only its owner can read
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        reason = error.strerror or error  # without the name of the file beside the path
+        raise FailureError(f"{str(path)!r} cannot be written: {reason}") from error
 
 
 def draw_scene(scene: Scene, path: str | Path) -> None:
-    """Writes the scene as a PNG; OSError if the path cannot be written."""
+    """Writes the scene as a PNG; FailureError if the path cannot be written."""
     _write_whole(Path(path), lambda file: render(scene).save(file, "PNG", optimize=True))
 
 

@@ -8,6 +8,7 @@ from corruptions import words_of
 from PIL import Image
 from rich.console import Console
 
+from jaxreason.errors import FailureError
 from jaxreason.mazes import MazeConfig, generate_solved, palette
 from jaxreason.mazes.pictures import animate, animate_scene, draw, draw_scene, render
 from jaxreason.mazes.scene import CLOSED, CREATED, scene_of
@@ -156,7 +157,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FailureError, match=r"maze\.png' cannot be written: No space"):
         draw_scene(scene_of(PROBLEM, WORDS), tmp_path / "maze.png")
     assert [p.name for p in tmp_path.iterdir()] == ["maze.png"]
     assert (tmp_path / "maze.png").read_text() == "before"
