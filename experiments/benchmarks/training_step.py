@@ -31,6 +31,7 @@ from rich.table import Table
 from jaxreason.models import Transformer, TransformerConfig, count_parameters, preset
 from jaxreason.models.qwen2 import qwen2_settings, to_qwen2
 from jaxreason.objectives import next_token
+from jaxreason.training.allocator import keep_freed_memory
 from jaxreason.types import Params
 
 Step = Callable[[], float]
@@ -176,6 +177,7 @@ def contestants(settings: Benchmark, console: Console) -> dict[str, Step]:
 def main(settings: Benchmark) -> None:
     """Measure, print the table, write the JSON file."""
     console = Console()
+    keep_freed_memory()  # for all contestants: torch's blocks come from the same malloc
     steps = contestants(settings, console)
     losses = {}
     for name, step in steps.items():

@@ -19,7 +19,7 @@ from jaxreason.training.experiment import MazeExperiment
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig
 
-STEPS = 3_000
+STEPS = 5_500
 
 experiment = MazeExperiment(
     data=MazeData(generator="wilson", width=6, height=6, count=50_000, regime="correct"),
