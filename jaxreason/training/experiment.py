@@ -138,15 +138,24 @@ def process_batch(experiment: MazeExperiment, mesh: Mesh | None) -> BatchConfig:
 
     The rows of every bucket are made to fit mesh and micro-batches; a run that is to change its
     mesh sets `batch.row_multiple` to a common multiple from the start, or buckets would change.
+
+    Raises:
+        InputError: the rows cannot be split over mesh and micro-batches.
     """
     batch = replace(
         experiment.batch, process_index=jax.process_index(), process_count=jax.process_count()
     )
+    sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    parts = sharing * experiment.train.accumulation
+    if batch.batch_size * batch.process_count % parts:
+        raise InputError(
+            f"batch.batch_size is {batch.batch_size} on each of {batch.process_count} processes; "
+            f"together they must be a multiple of train.accumulation "
+            f"({experiment.train.accumulation}) x mesh axes replica x fsdp ({sharing})"
+        )
     if batch.packing != "buckets":
         # Nothing depends on it, and the data position must be good for any mesh.
         return batch
-    sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    parts = sharing * experiment.train.accumulation
     return replace(batch, row_multiple=math.lcm(batch.row_multiple, parts))
 
 

@@ -22,7 +22,7 @@ FILE = str(Path(__file__).parents[2] / "experiments/maze/tiny.py")
         ([FILE, "--model.heads", "3"], "model.kv_heads"),
         ([FILE, "--batch.packing", "tight"], "tight"),
         ([FILE, "--mesh.tensor", "3"], "mesh"),
-        ([FILE, "--batch.length", "20"], "tokens but length is 20"),
+        ([FILE, "--batch.batch-size", "8", "--batch.length", "20"], "tokens but length is 20"),
         ([FILE, "--train.stepz", "3"], "--train.stepz"),
         ([FILE, "--train.steps", "many"], "many"),
     ],
@@ -39,5 +39,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, message, capsys, t
 
 def test_a_run_directory_of_another_experiment_is_refused(capsys, tmp_path):
     (tmp_path / "config.json").write_text('{"data": {"seed": 1}}')
-    assert main(["train", FILE, "--run", str(tmp_path)]) == 2
+    assert main(["train", FILE, "--run", str(tmp_path), "--batch.batch-size", "8"]) == 2
     assert "was started with another config" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_made_is_a_failure_with_its_remedy(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert main(["train", FILE, "--run", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "JAX_COMPILATION_CACHE_DIR" in error
+    assert error.count("\n") == 1

@@ -134,3 +134,16 @@ def test_every_bucket_splits_over_mesh_and_micro_batches(accumulation, fsdp):
 def test_bad_fields_are_named(field, value):
     with pytest.raises(InputError, match=f"{field} is {value}; it must be at least"):
         MazeExperiment(**{field: value})
+
+
+@pytest.mark.parametrize("packing", ["packed", "buckets"])
+def test_rows_that_cannot_be_split_are_named_by_their_fields(packing):
+    experiment = dataclasses.replace(
+        TINY,
+        batch=BatchConfig(batch_size=6, length=160, packing=packing),
+        train=TrainConfig(accumulation=2),
+    )
+    mesh = make_mesh(MeshConfig(fsdp=2), jax.devices()[:2])
+    expected = r"batch_size is 6 .*accumulation \(2\) x mesh axes replica x fsdp \(2\)"
+    with pytest.raises(InputError, match=expected):
+        process_batch(experiment, mesh)
