@@ -108,7 +108,7 @@ def _is_free(name: str) -> bool:
 
 
 def settle_config(
-    run_directory: Path, config: Mapping[str, Any], *, begun: bool = True, write: bool = True
+    run_directory: Path, config: Mapping[str, Any], *, begun: bool, write: bool = True
 ) -> None:
     """Write config.json into a new run, or check that a resumed run still has the same one.
 
@@ -122,8 +122,8 @@ def settle_config(
         write: False checks only, for processes other than the first.
 
     Raises:
-        InputError: the run was started with another value of a field (all are named), or its
-            config.json is not JSON.
+        InputError: the run was started with another value of a field (all are named), its
+            config.json is not JSON, or there are checkpoints without one.
     """
     path = run_directory / "config.json"
     # Compare what JSON makes of it: tuples become lists.
@@ -150,5 +150,10 @@ def settle_config(
             )
         if old == new:
             return
+    elif begun:
+        raise InputError(
+            f"{run_directory} has checkpoints but no config.json, so they are not known to be of "
+            "this run; restore config.json or use another run directory"
+        )
     if write:
         write_atomically(path, json.dumps(new, indent=2) + "\n")

@@ -200,3 +200,12 @@ def test_sigterm_before_the_first_step_is_not_lost(tmp_path):
             progress=False,
         )
     assert checkpoint_steps(tmp_path) == []
+
+
+def test_checkpoints_of_a_stranger_are_left_alone(tmp_path):
+    foreign = tmp_path / "checkpoints" / "1000"
+    foreign.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"has checkpoints but no config\.json"):
+        toy.run(tmp_path)
+    assert foreign.is_dir()
+    assert not (tmp_path / "config.json").exists()
