@@ -46,7 +46,7 @@ class Prepare:
     """least cells on the shortest path"""
 
 
-def run(argv: Sequence[str]) -> None:
+def run(argv: Sequence[str]) -> int:
     """Runs `jaxreason data ...`; see `HELP`.
 
     Raises:
@@ -55,10 +55,11 @@ def run(argv: Sequence[str]) -> None:
     """
     if not argv or argv[0] in ("-h", "--help"):
         print(f"usage: jaxreason data prepare [OPTIONS]\n\n{HELP}; see `prepare --help`")
-        return
+        return 0 if argv else 2
     if argv[0] != "prepare":
         raise InputError(f"subcommand {argv[0]!r} of `jaxreason data` is unknown; expected prepare")
     _prepare(parse_options(Prepare, argv[1:], "jaxreason data prepare"))
+    return 0
 
 
 def _prepare(arguments: Prepare) -> None:

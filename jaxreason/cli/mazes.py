@@ -1,16 +1,19 @@
 """`jaxreason mazes`: generate, validate and show mazes."""
 
-import argparse
 import contextlib
 import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, Any, BinaryIO
 
-from jaxreason.cli.arguments import Parser
+import tyro
+
+from jaxreason.cli.main import suggestion
+from jaxreason.cli.options import parse_options
 from jaxreason.errors import InputError
 from jaxreason.mazes.formats import Record, parse_json_line, to_text
 from jaxreason.mazes.generators import GENERATORS, SPLITS, MazeConfig, generate, generate_solved
@@ -19,46 +22,85 @@ from jaxreason.mazes.validation import LEVELS
 HELP = "generate, validate and draw mazes with A* traces"
 TRACES = ("astar", "none", "searchformer")
 
-
-def _parser() -> Parser:
-    parser = Parser(prog="jaxreason mazes", description=HELP)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    make = actions.add_parser("generate", help="write problems with traces as JSON lines")
-    make.add_argument("--generator", choices=GENERATORS, default="wilson")
-    make.add_argument("--size", type=int, default=30, help="columns and rows, walls included")
-    make.add_argument("--count", type=int, default=1)
-    make.add_argument("--seed", type=int, default=42)
-    make.add_argument("--split", choices=SPLITS, default="train")
-    make.add_argument(
-        "--trace",
-        choices=TRACES,
-        default="astar",
-        help="the authors' search, the problem alone, or Searchformer's search and format",
-    )
-    make.add_argument(
-        "--paper-compatible",
-        action="store_true",
-        help="the bytes of the authors' own generator (Stechly et al. 2025), quirks included",
-    )
-    check = actions.add_parser("validate", help="judge the responses of JSON lines")
-    _add_source(check)
-    check.add_argument("--level", choices=LEVELS, default="reference")
-    check.add_argument("--json", action="store_true", help="print the summary as JSON")
-    show = actions.add_parser("show", help="draw a maze with its search, plan and first error")
-    _add_source(show)
-    show.add_argument("--index", type=int, default=0, help="which line, counted from 0")
-    show.add_argument("--level", choices=LEVELS, default="reference")
-    show.add_argument("--out", type=Path, help="write a .png picture or a .gif animation instead")
-    return parser
+_Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="JSON lines {'text': ...}; - for stdin")
-    parser.add_argument(
-        "--size",
-        type=int,
-        help="columns and rows, where a line does not say them (default: the smallest that fits)",
-    )
+@dataclass(frozen=True)
+class Generate:
+    """Write problems with traces as JSON lines to standard output."""
+
+    generator: str = "wilson"
+    """wilson, kruskal, dfs, drunkards_walk, searchformer or free_space"""
+    size: int = 30
+    """columns and rows, walls included"""
+    count: int = 1
+    """problems; the first ones of a longer file are the same"""
+    seed: int = 42
+    """of the data set"""
+    split: str = "train"
+    """train, validation or test; disjoint by content"""
+    trace: str = "astar"
+    """astar (the authors' search), none, or searchformer (its search and text format)"""
+    paper_compatible: tyro.conf.FlagCreatePairsOff[bool] = False
+    """the bytes of the authors' own generator (Stechly et al. 2025), quirks included"""
+
+    def __post_init__(self) -> None:
+        _choose("generator", self.generator, GENERATORS)
+        _choose("split", self.split, SPLITS)
+        _choose("trace", self.trace, TRACES)
+        if self.count < 0:
+            raise InputError(f"--count is {self.count}; expected at least 0")
+        if self.paper_compatible and self.trace != "astar":
+            raise InputError(
+                f"--trace {self.trace} does not go with --paper-compatible, whose lines always "
+                "hold the authors' A* trace; leave one of them out"
+            )
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Judge the responses of JSON lines: plans and traces."""
+
+    file: _Source
+    """JSON lines {'text': ...}; - for standard input"""
+    size: int | None = None
+    """columns and rows; by default what a line says (rows, cols), or the smallest that fits"""
+    level: str = "reference"
+    """reference (the authors' rules), strict or exact"""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """print the summary as JSON"""
+
+    def __post_init__(self) -> None:
+        _choose("level", self.level, LEVELS)
+
+
+@dataclass(frozen=True)
+class Show:
+    """Draw a maze with its search, plan and first error: in the terminal, or as a picture."""
+
+    file: _Source
+    """JSON lines {'text': ...}; - for standard input"""
+    index: int = 0
+    """which line, counted from 0, blank ones left out"""
+    size: int | None = None
+    """columns and rows; by default what a line says (rows, cols), or the smallest that fits"""
+    level: str = "reference"
+    """reference (the authors' rules), strict or exact"""
+    out: Path | None = None
+    """write a .png picture or a .gif animation of the search instead"""
+
+    def __post_init__(self) -> None:
+        _choose("level", self.level, LEVELS)
+        if self.index < 0:
+            raise InputError(f"--index is {self.index}; expected at least 0")
+        if self.out is not None and self.out.suffix.lower() not in (".png", ".gif"):
+            raise InputError(f"--out {str(self.out)!r} has no known ending; expected .png or .gif")
+
+
+def _choose(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        remedy = suggestion(value, known) or f"; expected one of {', '.join(known)}"
+        raise InputError(f"--{option} {value!r} is unknown{remedy}")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -66,39 +108,40 @@ def run(argv: Sequence[str]) -> int:
 
     Raises:
         InputError: bad arguments, or a malformed line (named by its number).
-        OSError: a file that cannot be read or written.
+        FailureError: a picture that cannot be written.
+        OSError: a file that cannot be read.
     """
-    arguments = _parser().parse_args(argv)
-    if arguments.action == "generate":
-        _generate(arguments)
-    elif arguments.action == "validate":
-        _validate(arguments)
-    else:
-        _show(arguments)
+    actions: dict[str, tuple[type, Callable[[Any], None]]] = {
+        "generate": (Generate, _generate),
+        "validate": (Validate, _validate),
+        "show": (Show, _show),
+    }
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {name:<10}{kind.__doc__}" for name, (kind, _) in actions.items()]
+        print(f"usage: jaxreason mazes ACTION ...\n\n{HELP}\n\nactions:", *lines, sep="\n")
+        print("\n`jaxreason mazes ACTION --help` explains one of them.")
+        return 0 if argv else 2
+    if argv[0] not in actions:
+        remedy = suggestion(argv[0], actions) or f"; expected one of {', '.join(actions)}"
+        raise InputError(f"unknown action {argv[0]!r}{remedy}")
+    kind, act = actions[argv[0]]
+    act(parse_options(kind, argv[1:], f"jaxreason mazes {argv[0]}"))
     return 0
 
 
-def _generate(arguments: argparse.Namespace) -> None:
-    if arguments.count < 0:
-        raise InputError(f"--count is {arguments.count}; expected at least 0")
-    lines = _paper_lines(arguments) if arguments.paper_compatible else _lines(arguments)
-    for line in lines:
+def _generate(arguments: Generate) -> None:
+    for line in _paper_lines(arguments) if arguments.paper_compatible else _lines(arguments):
         sys.stdout.write(line)
 
 
-def _paper_lines(arguments: argparse.Namespace) -> Iterator[str]:
+def _paper_lines(arguments: Generate) -> Iterator[str]:
     from jaxreason.mazes.paper_stream import paper_lines
 
-    if arguments.trace != "astar":
-        raise InputError(
-            f"--trace {arguments.trace} does not go with --paper-compatible, "
-            "whose lines always hold the authors' A* trace; leave one of them out"
-        )
     stream = paper_lines(arguments.generator, arguments.size, arguments.seed, arguments.split)
     return itertools.islice(stream, arguments.count)
 
 
-def _lines(arguments: argparse.Namespace) -> Iterator[str]:
+def _lines(arguments: Generate) -> Iterator[str]:
     size, seed, split = arguments.size, arguments.seed, arguments.split
     config = MazeConfig(arguments.generator, size, size)
     for index in range(arguments.count):
@@ -116,25 +159,28 @@ def _lines(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[TextIO]:
+def _opened(name: str) -> Iterator[BinaryIO]:
     if name == "-":
-        yield sys.stdin
+        yield sys.stdin.buffer
         return
     if Path(name).is_dir():
         raise InputError(f"FILE {name!r} is a folder; expected a file of JSON lines")
     if not Path(name).exists():
         raise InputError(f"FILE {name!r} does not exist")
-    with open(name, encoding="utf-8") as source:
+    with open(name, "rb") as source:
         yield source
 
 
 def _filled_lines(name: str) -> Iterator[tuple[int, str]]:
     """(line number, line) for every line that is not blank."""
     with _opened(name) as source:
-        try:
-            yield from ((number, line) for number, line in enumerate(source, 1) if line.strip())
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name} is no UTF-8 text: {error}") from error
+        for number, line in enumerate(source, 1):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(f"{name}, line {number}: no UTF-8 text ({error})") from error
+            if text.strip():
+                yield number, text
 
 
 def _record(line: str, number: int, size: int | None) -> Record:
@@ -144,16 +190,25 @@ def _record(line: str, number: int, size: int | None) -> Record:
         raise InputError(f"line {number}: {error}") from error
 
 
-def _validate(arguments: argparse.Namespace) -> None:
+def _response(record: Record) -> tuple[list[str], str]:
+    """(the words to judge, the tie-break to compare with) of a record of either format."""
+    if record.format == "paper":
+        return record.response, "paper"
+    # Searchformer's format has no delimiters, so none can be missing.
+    return [*record.trace_tokens, "solution", *record.plan_tokens, "end"], "searchformer"
+
+
+def _validate(arguments: Validate) -> None:
     from jaxreason.cli.mazes_summary import Summary, print_summary
     from jaxreason.mazes.validation import judge
 
     summary = Summary(arguments.level)
     for number, line in _filled_lines(arguments.file):
         record = _record(line, number, arguments.size)
-        # Searchformer's trace opens with a create of the start, which only its own search gives.
-        tie_break = "searchformer" if record.format == "searchformer" else "paper"
-        summary.add(judge(record.problem, record.response, tie_break))
+        try:
+            summary.add(judge(record.problem, *_response(record)))
+        except InputError as error:
+            raise InputError(f"line {number}: {error}") from error
     if summary.count == 0:
         raise InputError(f"{arguments.file} holds no lines to validate")
     if arguments.json:
@@ -162,14 +217,9 @@ def _validate(arguments: argparse.Namespace) -> None:
         print_summary(summary)
 
 
-def _show(arguments: argparse.Namespace) -> None:
+def _show(arguments: Show) -> None:
     from jaxreason.mazes.scene import scene_of
 
-    if arguments.index < 0:
-        raise InputError(f"--index is {arguments.index}; expected at least 0")
-    out = arguments.out
-    if out is not None and out.suffix.lower() not in (".png", ".gif"):
-        raise InputError(f"--out {str(out)!r} has no known ending; expected .png or .gif")
     lines = list(itertools.islice(_filled_lines(arguments.file), arguments.index + 1))
     if len(lines) <= arguments.index:
         raise InputError(
@@ -178,13 +228,15 @@ def _show(arguments: argparse.Namespace) -> None:
     number, line = lines[-1]
     record = _record(line, number, arguments.size)
     problem = dataclasses.replace(record.problem, generator=json.loads(line).get("generator", ""))
-    scene = scene_of(problem, record.response, arguments.level)
-    if out is None:
+    response, tie_break = _response(record)
+    scene = scene_of(problem, response, arguments.level, tie_break=tie_break)
+    if arguments.out is None:
         from jaxreason.mazes.terminal import print_scene
 
         print_scene(scene)
         return
     from jaxreason.mazes.pictures import animate_scene, draw_scene
 
-    (animate_scene if out.suffix.lower() == ".gif" else draw_scene)(scene, out)
-    print(f"wrote {out}")
+    animated = arguments.out.suffix.lower() == ".gif"
+    (animate_scene if animated else draw_scene)(scene, arguments.out)
+    print(f"wrote {arguments.out}")

@@ -32,10 +32,10 @@ def parse_options(kind: Any, arguments: Sequence[str], program: str, default: An
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise InputError(_sentence(said.getvalue(), program)) from None
+        raise InputError(_sentence(said.getvalue(), kind.__name__, program)) from None
 
 
-def _sentence(box: str, program: str) -> str:
+def _sentence(box: str, kind: str, program: str) -> str:
     """What tyro says in a frame, without the frame and the pointer to the help text."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [re.sub(r"[─-╿]|-{3,}", " ", line).strip() for line in text.splitlines()]
@@ -43,6 +43,12 @@ def _sentence(box: str, program: str) -> str:
     words = re.sub(r"^(Value|Parsing) error\s+", "", words)
     words = re.sub(r"(Argument helptext|For full helptext).*$", "", words)
     words = re.sub(r"^Unrecognized options (?=Unrecognized)|^Missing argument ", "", words)
-    words = re.sub(r" Perhaps you meant: (--[\w.-]+).*$", r"; did you mean \1?", words)
+    unknown = r"^Unrecognized options: ([^\s,=]+).*?(?= Perhaps|$)"
+    words = re.sub(unknown, r"unknown argument '\1'", words)
+    words = re.sub(r" Perhaps you meant: (--[\w.-]+).*$", r"; did you mean '\1'?", words)
     words = re.sub(r"^Error parsing ([\w.-]+): ", r"\1: ", words)
+    words = re.sub(r"invalid literal for int.*?: ('.*')", r"expected a whole number, got \1", words)
+    words = re.sub(r"^Required options Missing from [^:]*: (\S+).*$", r"\1 is missing", words)
+    words = re.sub(r"could not convert string to float: ", "expected a number, got ", words)
+    words = words.removeprefix(f"{kind}: ")  # what the dataclass itself refuses
     return f"{' '.join(words.split()).rstrip('.')} (`{program} --help` lists all options)"

@@ -106,10 +106,14 @@ def scene_from_verdict(verdict: Verdict, level: str = "reference", title: str = 
 
 
 def scene_of(
-    problem: Problem, response: Sequence[str] | str, level: str = "reference", title: str = ""
+    problem: Problem,
+    response: Sequence[str] | str,
+    level: str = "reference",
+    title: str = "",
+    tie_break: str = "paper",
 ) -> Scene:
     """The scene of a response; arguments as `validate_trace`."""
-    return scene_from_verdict(judge(problem, response), level, title)
+    return scene_from_verdict(judge(problem, response, tie_break), level, title)
 
 
 def scene_from_parts(

@@ -122,8 +122,19 @@ def test_validate_counts_what_is_wrong(jaxreason, file):
 
 
 def test_validate_reads_standard_input(jaxreason, file, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO(file.read_text()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
     assert json.loads(jaxreason("mazes", "validate", "-", "--json")[1])["count"] == 6
+
+
+def test_searchformer_lines_are_valid_by_their_own_search(jaxreason, tmp_path):
+    path = tmp_path / "searchformer.jsonl"
+    path.write_text(
+        jaxreason("mazes", "generate", "--size", 9, "--count", 5, "--trace", "searchformer")[1]
+    )
+    for level, valid in (("exact", 5), ("strict", 5), ("reference", 0)):
+        out = jaxreason("mazes", "validate", path, "--level", level, "--json")[1]
+        assert json.loads(out)["trace_valid_plan_valid"] == valid
+    assert "trace valid (exact)" in jaxreason("mazes", "show", path, "--level", "exact")[1]
 
 
 def test_show_draws_in_the_terminal_and_into_files(jaxreason, file, tmp_path):
@@ -145,10 +156,11 @@ def test_show_draws_in_the_terminal_and_into_files(jaxreason, file, tmp_path):
         (["mazes", "generat"], "did you mean 'generate'?"),
         (["mazes", "generate", "--generator", "wilsen"], "did you mean 'wilson'?"),
         (["mazes", "generate", "--sise", "9"], "unknown argument '--sise'; did you mean '--size'?"),
-        (["mazes", "generate", "--size", "x"], "invalid int value: 'x'"),
+        (["mazes", "generate", "--size", "x"], "--size: expected a whole number, got 'x'"),
         (["mazes", "generate", "--size", "2"], "too small for wilson"),
         (["mazes", "generate", "--count", "-1"], "--count is -1; expected at least 0"),
         (["mazes", "generate", "--paper-compatible", "--trace", "none"], "leave one of them out"),
+        (["mazes", "validate"], "FILE is missing"),
         (["mazes", "validate", "absent.jsonl"], "FILE 'absent.jsonl' does not exist"),
         (["mazes", "show", "FILE", "--index", "6"], "--index is 6, but"),
         (["mazes", "show", "FILE", "--out", "x.svg"], "expected .png or .gif"),
@@ -181,6 +193,23 @@ def test_a_malformed_line_is_named_by_its_number(jaxreason, file, line, message)
     code, _, err = jaxreason("mazes", "validate", file)
     assert code == 2
     assert message in err
+
+
+def test_a_line_that_is_no_text_is_named_by_its_number(jaxreason, file):
+    file.write_bytes(file.read_bytes() + b"\xff\xfe\n")
+    code, _, err = jaxreason("mazes", "validate", file)
+    assert code == 2
+    assert "line 7: no UTF-8 text" in err
+
+
+@pytest.mark.parametrize("name", ["absent/maze.png", "folder.png"])
+def test_a_picture_that_cannot_be_written_is_named_and_exit_1(jaxreason, file, tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
+    before = sorted(tmp_path.iterdir())
+    code, _, err = jaxreason("mazes", "show", file, "--out", tmp_path / name)
+    assert code == 1
+    assert f"{str(tmp_path / name)!r} cannot be written: " in err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_file_without_lines_is_refused(jaxreason, tmp_path):
