@@ -4,7 +4,8 @@ The document that `pipeline.evaluate` returns and RUN/evaluation/NAME.json holds
 
     schema        2-digit year and month of this layout, "26.1"
     name, run     of the file and of the run directory ("" if there is none)
-    regime        of the training data; trained_on: its generator; step: of the checkpoint
+    regime        of the training data; trained_on: its generator; tie_break: of its A*;
+                  step: of the checkpoint
     parameters    how many numbers the model has
     width, height cells of a maze, walls included
     settings      {generators, count, temperatures, samples, split, seed, max_new_tokens,

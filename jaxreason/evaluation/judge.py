@@ -66,6 +66,7 @@ def judge_completions(
     responses: Sequence[Sequence[str]],
     tokens: Sequence[int],
     finished: Sequence[bool],
+    tie_break: str = "paper",
 ) -> Judged:
     """Judges completions, `len(responses) / len(problems)` of each problem next to each other.
 
@@ -74,6 +75,7 @@ def judge_completions(
         responses: words after the prompt, without the end token.
         tokens: [completions] length in tokens.
         finished: [completions] whether the end token came.
+        tie_break: of the A* that made the true traces, for the level `exact`.
     """
     samples = len(responses) // max(len(problems), 1)
     if len(responses) != samples * len(problems):
@@ -82,14 +84,14 @@ def judge_completions(
     for place, words in enumerate(responses):
         index = place // samples
         problem, trace = problems[index]
-        row = _judge_one(problem, trace, list(words))
+        row = _judge_one(problem, trace, list(words), tie_break)
         rows.append((index, *row, int(tokens[place]), not bool(finished[place])))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(fields(Judged))
     return Judged(*columns)
 
 
-def _judge_one(problem: Problem, trace: Trace, words: list[str]) -> tuple[Any, ...]:
-    verdict = judge(problem, words)
+def _judge_one(problem: Problem, trace: Trace, words: list[str], tie_break: str) -> tuple[Any, ...]:
+    verdict = judge(problem, words, tie_break)
     return (
         verdict.plan.valid,
         verdict.plan.error,

@@ -38,6 +38,7 @@ def evaluate(
     settings: EvaluationSettings,
     *,
     regime: str = "",
+    tie_break: str = "paper",
     name: str = "evaluation",
     run: str = "",
     step: int | None = None,
@@ -53,6 +54,7 @@ def evaluate(
         maze: size of the mazes and what the model was trained on.
         settings: what to measure.
         regime: of the training data.
+        tie_break: of the A* that made the training data; `exact` compares with it.
         name: of the evaluation.
         run: of the run.
         step: of the checkpoint.
@@ -62,7 +64,7 @@ def evaluate(
     Raises:
         InputError: no generator can exist at this size.
     """
-    problems, skipped = draw_problems(settings, maze)
+    problems, skipped = draw_problems(settings, maze, tie_break)
     if not problems:
         reasons = "; ".join(f"{item['generator']}: {item['reason']}" for item in skipped)
         raise InputError(f"generators: none can be evaluated at this size ({reasons})")
@@ -96,7 +98,9 @@ def evaluate(
             on_batch=advance,
         )
         middle = time.perf_counter()
-        judged, shown = _judge_all(generated, problems, temperature, samples, edges, settings)
+        judged, shown = _judge_all(
+            generated, problems, temperature, samples, edges, settings, tie_break
+        )
         results += judged
         examples += shown
         seconds["generate"] += middle - begin
@@ -107,6 +111,7 @@ def evaluate(
         "name": name,
         "run": run,
         "regime": regime,
+        "tie_break": tie_break,
         "trained_on": maze.generator,
         "step": step,
         "parameters": sum(int(np.size(leaf)) for leaf in jax.tree.leaves(params)),
@@ -128,13 +133,16 @@ def _judge_all(
     samples: int,
     edges: Sequence[int],
     settings: EvaluationSettings,
+    tie_break: str,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Results and examples of one temperature; completions come in the order of the problems."""
     results, examples, first = [], [], 0
     for generator, group in problems.items():
         part = _part(generated, first, first + samples * len(group))
         first += samples * len(group)
-        judged = judge_completions(group, part.words, part.tokens.tolist(), part.finished.tolist())
+        judged = judge_completions(
+            group, part.words, part.tokens.tolist(), part.finished.tolist(), tie_break
+        )
         results.append(
             {
                 "generator": generator,
@@ -244,6 +252,7 @@ def evaluate_run(
         data.maze,
         settings,
         regime=data.regime,
+        tie_break=data.tie_break,
         name=name,
         run=run.resolve().name,
         step=loaded.step,

@@ -66,13 +66,14 @@ class EvaluationSettings:
 
 
 def draw_problems(
-    settings: EvaluationSettings, maze: MazeConfig
+    settings: EvaluationSettings, maze: MazeConfig, tie_break: str = "paper"
 ) -> tuple[dict[str, list[Solved]], list[dict[str, str]]]:
     """Test problems with their A* traces, and the generators that cannot exist at this size.
 
     Args:
         settings: generators, count, split and seed.
         maze: size, coverage and wall share for all; its own generator keeps its path length too.
+        tie_break: of the A* that makes the true traces.
     """
     problems: dict[str, list[Solved]] = {}
     skipped = []
@@ -83,7 +84,7 @@ def draw_problems(
                 name, maze.width, maze.height, maze.coverage, maze.wall_fraction, least
             )
             batch = generate_solved_batch(
-                config, settings.seed, range(settings.count), settings.split
+                config, settings.seed, range(settings.count), settings.split, tie_break
             )
         except InputError as error:
             skipped.append({"generator": name, "reason": str(error)})

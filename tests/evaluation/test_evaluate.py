@@ -22,7 +22,7 @@ PROBLEMS, SKIPPED = draw_problems(SETTINGS, MAZE)
 
 
 def run(answer, settings=SETTINGS, **options):
-    problems, _ = draw_problems(settings, MAZE)
+    problems, _ = draw_problems(settings, MAZE, options.get("tie_break", "paper"))
     make = scripted(VOCABULARY, problems, answer)
     return evaluate(None, {}, VOCABULARY, MAZE, settings, make_sampler=make, **options)
 
@@ -78,6 +78,14 @@ def test_the_truth_is_all_valid_on_every_generator():
         columns = result["completions"]
         assert columns["trace_tokens"] == columns["true_trace_tokens"]
         assert result["metrics"]["table"]["reference"]["both"] == 12
+
+
+def test_exact_compares_with_the_search_that_made_the_training_data():
+    document = run(truth, tie_break="searchformer")
+    for level, valid in (("strict", 1.0), ("exact", 1.0), ("reference", 0.0)):
+        assert shares(document, "trace_valid", level) == every(valid)
+    assert document["tie_break"] == "searchformer"
+    assert set(shares(run(truth, tie_break="high_g"), "trace_valid", "exact").values()) == {1.0}
 
 
 def test_swapped_traces_are_invalid_and_their_plans_valid():
