@@ -8,7 +8,7 @@ import numpy as np
 from jaxreason.evaluation.runs import GENERATOR_LABELS, RunRecord, generators_of, regimes_of
 from jaxreason.evaluation.style import Theme, png, styled
 from jaxreason.mazes import Problem, judge
-from jaxreason.mazes.astar import CLOSE
+from jaxreason.mazes.scene import CLOSED, CREATED, Scene, scene_from_verdict
 
 
 def read_example(example: dict[str, Any]) -> Problem:
@@ -65,11 +65,11 @@ def _sheet(examples: Sequence[dict[str, Any]], theme: Theme) -> bytes:
 def draw_example(axes: Any, example: dict[str, Any], theme: Theme) -> None:
     """Draws one example: walls, cells closed (darker = later) and created, plan, first error."""
     problem = read_example(example)
-    verdict = judge(problem, example["response"].split())
-    events = verdict.reference.read.events
-    axes.imshow(_shades(problem, events, theme), interpolation="nearest")
+    verdict = judge(problem, example["response"])
+    scene = scene_from_verdict(verdict)
+    axes.imshow(_shades(scene, theme), interpolation="nearest")
     size = 420 / max(problem.width, problem.height)
-    cells = verdict.plan.cells
+    cells = scene.plan
     if len(cells):
         axes.plot(
             *np.asarray(cells).T,
@@ -82,9 +82,8 @@ def draw_example(axes: Any, example: dict[str, Any], theme: Theme) -> None:
     mark = {"markeredgecolor": theme.background, "markeredgewidth": 1.2, "zorder": 4}
     axes.plot(*problem.start, "o", color=theme.start, ms=size / 6 + 5, **mark)
     axes.plot(*problem.goal, "*", color=theme.goal, ms=size / 4 + 8, **mark)
-    where = _error_cell(problem, verdict, events)
-    if where is not None:
-        axes.plot(*where, "X", color=theme.error, ms=size / 6 + 6, **mark)
+    if scene.error_cell is not None and scene.inside(*scene.error_cell):
+        axes.plot(*scene.error_cell, "X", color=theme.error, ms=size / 6 + 6, **mark)
     axes.set_xlim(-0.5, problem.width - 0.5)
     axes.set_ylim(problem.height - 0.5, -0.5)
     axes.set_xticks([])
@@ -112,36 +111,15 @@ def _caption(verdict: Any) -> str:
     return f"{plan}\ntrace: {first.code.replace('_', ' ')}{where}"
 
 
-def _shades(problem: Problem, events: np.ndarray, theme: Theme) -> np.ndarray:
+def _shades(scene: Scene, theme: Theme) -> np.ndarray:
+    """Float [height, width, 3]: each cell's colour."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-    image = np.empty((*problem.floor.shape, 3))
-    image[:] = to_rgb(theme.wall)
-    image[problem.floor] = to_rgb(theme.free)
-    closes = int(np.sum(events[:, 0] == CLOSE)) if len(events) else 0
+    state, order = scene.states()
     ramp = LinearSegmentedColormap.from_list("search", theme.search)
-    number = 0
-    closed: set[tuple[int, int]] = set()
-    for kind, x, y in events[:, :3].tolist():
-        inside = 0 <= x < problem.width and 0 <= y < problem.height
-        if kind == CLOSE:
-            number += 1
-        if not inside or not problem.floor[y, x]:
-            continue
-        if kind == CLOSE:
-            image[y, x] = ramp(number / max(closes, 1))[:3]
-            closed.add((x, y))
-        elif (x, y) not in closed:
-            image[y, x] = to_rgb(theme.created)
+    image = np.empty((*state.shape, 3))
+    image[:] = to_rgb(theme.free)
+    image[state == CREATED] = to_rgb(theme.created)
+    image[state == CLOSED] = ramp(order[state == CLOSED])[:, :3]
+    image[~scene.problem.floor] = to_rgb(theme.wall)
     return image
-
-
-def _error_cell(problem: Problem, verdict: Any, events: np.ndarray) -> tuple[int, int] | None:
-    """Where the first error of the trace is, or of the plan where there is no trace."""
-    x = y = -1
-    first = verdict.reference.first
-    if not verdict.has_trace and verdict.plan.step >= 0:
-        x, y = np.asarray(verdict.plan.cells)[verdict.plan.step].tolist()
-    elif verdict.has_trace and first is not None and 0 <= first.event_index < len(events):
-        x, y = events[first.event_index, 1:3].tolist()
-    return (x, y) if 0 <= x < problem.width and 0 <= y < problem.height else None

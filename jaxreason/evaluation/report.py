@@ -106,8 +106,8 @@ def _page(
         ]
         note = (
             "Green disc: start; star: goal; line: the model's plan. Blue cells were closed by the "
-            "model's search, darker the later; a red cross marks the first error of the trace "
-            "(of the plan where there is no trace)."
+            "model's search, darker the later, yellowish ones only created; a red cross marks the "
+            "first error of the trace, or of the plan where no event of the trace is wrong."
         )
         body.append(page.section("Solved and failed mazes", *parts, note=note))
     if generators_of(runs):

@@ -1,14 +1,18 @@
 """One house style for all figures, in a light and a dark version.
 
 Each regime has a fixed colour, from a palette that stays apart under the common colour-vision
-deficiencies (after Okabe and Ito 2008); the baseline without traces is grey.
+deficiencies (after Okabe and Ito 2008); the baseline without traces is grey. Mazes have the colours
+of all maze pictures (`mazes.palette`), lightened where the page is dark.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
+
+from jaxreason.mazes import palette
+from jaxreason.mazes.palette import hexadecimal as _hex
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Theme:
     error: str
     start: str
     goal: str
-    search: tuple[str, str] = field(default=("#cfe3f3", "#5b9fd0"))
+    search: tuple[str, str]
 
 
 LIGHT = Theme(
@@ -63,14 +67,21 @@ LIGHT = Theme(
         "dropped": "#009e73",
     },
     other="#a06fae",
-    wall="#2b3442",
-    free="#ffffff",
-    created="#eef3f8",
-    plan="#111827",
-    error="#d5001c",
-    start="#009e73",
-    goal="#e69f00",
+    wall=_hex(palette.WALL),
+    free=_hex(palette.FREE),
+    created=_hex(palette.CREATED),
+    plan=_hex(palette.PLAN),
+    error=_hex(palette.ERROR),
+    start=_hex(palette.START),
+    goal=_hex(palette.GOAL),
+    search=(_hex(palette.CLOSED_FIRST), _hex(palette.CLOSED_LAST)),
 )
+
+
+def _lighter(colour: palette.Colour) -> str:
+    return _hex(palette.mix(colour, palette.FREE, 0.3))
+
+
 DARK = Theme(
     name="dark",
     background="#161b22",
@@ -86,12 +97,12 @@ DARK = Theme(
     other="#cc9ad8",
     wall="#0a0d12",
     free="#39424f",
-    created="#414e5f",
-    plan="#ffffff",
-    error="#ff4d5e",
-    start="#2bc29b",
-    goal="#f5c04a",
-    search=("#38618a", "#56b4e9"),
+    created="#5a5140",
+    plan=_lighter(palette.PLAN),
+    error=_lighter(palette.ERROR),
+    start=_lighter(palette.START),
+    goal=_lighter(palette.GOAL),
+    search=(_lighter(palette.CLOSED_LAST), "#2c5680"),
 )
 THEMES = (LIGHT, DARK)
 

@@ -16,6 +16,11 @@ GOAL: Colour = (140, 74, 190)
 ERROR: Colour = (210, 34, 52)
 
 
+def hexadecimal(colour: Colour) -> str:
+    """As `#rrggbb`."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """The colour that is `share` of the way from the first to the second."""
     pairs = zip(first, second, strict=True)

@@ -7,15 +7,12 @@ from rich.console import Console
 from rich.text import Text
 
 from jaxreason.mazes import palette
+from jaxreason.mazes.palette import hexadecimal
 from jaxreason.mazes.scene import CLOSED, CREATED, Scene
 
 WALL, FREE, OPENED, VISITED, STEP = "██", "  ", "··", "::", "●●"
 # `✗` and letters take one column each, so a blank fills the cell.
 START, GOAL, ERROR = "S ", "G ", "✗ "
-
-
-def _hex(colour: palette.Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _cell(scene: Scene, x: int, y: int, state: int, order: float, planned: bool) -> tuple[str, str]:
@@ -41,7 +38,7 @@ def _cell(scene: Scene, x: int, y: int, state: int, order: float, planned: bool)
     ):
         if cell == (x, y):
             text, colour, background, bold = name, palette.FREE, ink, "bold "
-    return text, f"{bold}{_hex(colour)} on {_hex(background)}"
+    return text, f"{bold}{hexadecimal(colour)} on {hexadecimal(background)}"
 
 
 def draw(scene: Scene) -> Text:
@@ -69,7 +66,7 @@ def legend() -> Text:
     )
     text = Text()
     for characters, colour, background, name in entries:
-        text.append(characters, f"{_hex(colour)} on {_hex(background)}")
+        text.append(characters, f"{hexadecimal(colour)} on {hexadecimal(background)}")
         text.append(f"\u00a0{name}".replace(" ", "\u00a0"))
         text.append("  ")
     return text
@@ -80,7 +77,7 @@ def print_scene(scene: Scene, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(scene.title, "bold"))
     for good, line in scene.verdicts:
-        mark = Text("✓ " if good else "✗ ", _hex(palette.START if good else palette.ERROR))
+        mark = Text("✓ " if good else "✗ ", hexadecimal(palette.START if good else palette.ERROR))
         console.print(mark + Text(line))
     console.print(draw(scene), soft_wrap=True, end="")
     console.print(legend())
