@@ -31,6 +31,11 @@ from jaxreason.errors import FailureError
 
 SCHEMA = "26.1"
 
+_READ = (
+    *("name", "run", "regime", "trained_on", "step", "parameters", "width", "height", "settings"),
+    *("skipped", "results", "examples", "seconds", "environment"),
+)
+
 
 def dump(document: Mapping[str, Any]) -> str:
     """The text of a document: the same for the same document."""
@@ -46,11 +51,16 @@ def read_evaluation(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         document = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or no JSON
         raise FailureError(f"{path} cannot be read as an evaluation: {error}") from error
     found = document.get("schema") if isinstance(document, dict) else None
     if found != SCHEMA:
         raise FailureError(
             f"{path} has schema {found!r}; expected {SCHEMA!r}: run `jaxreason evaluate` again"
+        )
+    missing = [key for key in _READ if key not in document]
+    if missing:
+        raise FailureError(
+            f"{path} lacks {missing[0]!r}, so it is damaged: run `jaxreason evaluate` again"
         )
     return document

@@ -103,7 +103,7 @@ def read_run(directory: str | Path, evaluation: str | None = None) -> RunRecord:
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or no JSON
         raise FailureError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise FailureError(f"{path} holds {type(value).__name__}; expected a JSON object")

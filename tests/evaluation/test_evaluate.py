@@ -146,8 +146,9 @@ def test_the_document_survives_its_file(tmp_path):
     document = run(swapped)
     (tmp_path / "a.json").write_text(dump(document))
     assert read_evaluation(tmp_path / "a.json") == document
-    for text in ("{", "[]", json.dumps({"schema": "0"})):
-        (tmp_path / "a.json").write_text(text)
+    half = json.dumps({key: document[key] for key in ("schema", "name", "run")})
+    for text in (b"{", b"[]", b"\xff", b'{"schema": "0"}', half.encode()):
+        (tmp_path / "a.json").write_bytes(text)
         with pytest.raises(FailureError, match=r"a\.json"):
             read_evaluation(tmp_path / "a.json")
 
