@@ -88,6 +88,8 @@ def read_run(directory: str | Path, evaluation: str | None = None) -> RunRecord:
             "`jaxreason train`"
         )
     config = _read_object(run / "config.json")
+    if not config:
+        raise FailureError(f"{run / 'config.json'} is empty; it must describe an experiment")
     summary = _read_object(run / "summary.json") if (run / "summary.json").is_file() else {}
     metrics = run / "metrics.jsonl"
     rows = read_metrics(metrics) if metrics.is_file() else []

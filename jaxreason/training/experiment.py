@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -214,10 +215,12 @@ def load_experiment(path: str | Path) -> MazeExperiment:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"experiment file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"jaxreason_experiment_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"experiment file {path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses defined in the file look their module up by name.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except InputError:

@@ -147,3 +147,17 @@ def test_rows_that_cannot_be_split_are_named_by_their_fields(packing):
     expected = r"batch_size is 6 .*accumulation \(2\) x mesh axes replica x fsdp \(2\)"
     with pytest.raises(InputError, match=expected):
         process_batch(experiment, mesh)
+
+
+def test_an_experiment_file_may_define_dataclasses(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from jaxreason.training.experiment import MazeExperiment\n"
+        "@dataclass\n"
+        "class Own:\n"
+        "    size: int = 3\n"
+        "experiment = MazeExperiment(validation_examples=Own().size)\n"
+    )
+    assert load_experiment(path).validation_examples == 3
