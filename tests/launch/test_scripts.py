@@ -44,6 +44,9 @@ def start(project, script, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Tests started in the background ignore SIGINT, and a shell cannot trap what it was
+        # started to ignore; a person's terminal does not do that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
