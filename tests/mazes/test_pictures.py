@@ -172,3 +172,5 @@ def test_nonsense_is_drawn_too(words, tmp_path):
     draw_text(scene)
     draw_scene(scene, tmp_path / "maze.png")
     animate_scene(scene, tmp_path / "maze.gif", side=60)
+    assert Image.open(tmp_path / "maze.png").size > (100, 100)
+    assert Image.open(tmp_path / "maze.gif").n_frames >= 1
