@@ -16,7 +16,7 @@ BELOW: dict[str, set[str]] = {
     "mazes": set(),
     "tokens": {"mazes"},
     "data": {"mazes", "tokens"},
-    "models": set(),
+    "models": {"sharding"},
     "objectives": {"models"},
     "sampling": {"models"},
     "sharding": set(),

@@ -7,7 +7,7 @@ compile time does not grow with depth.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,6 +19,7 @@ from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec, Kind, attend, visible
 from jaxreason.models.backends import BACKENDS, Backend, attend_fn, choose
 from jaxreason.models.projection import project
+from jaxreason.sharding.mesh import BATCH_AXES, constrain
 from jaxreason.types import Params
 
 Remat = Literal["none", "dots", "names", "full"]
@@ -268,7 +269,7 @@ class Transformer:
         if positions is None:
             positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         cosine, sine = rope_angles(positions, c.head_size, c.rope_base)
-        x = jnp.take(params["embedding"], tokens, axis=0).astype(c.dtype)
+        x = _lay_out(jnp.take(params["embedding"], tokens, axis=0).astype(c.dtype))
         if cache is None:
             length, platform = tokens.shape[1], jax.default_backend()
             backend = choose(
@@ -280,7 +281,8 @@ class Transformer:
                 return self_attend(q, k, v), None
 
             def run_block(x: Array, layer: Params) -> tuple[Array, None]:
-                return cast(Any, Block(c).apply({"params": layer}, x, cosine, sine, attend_only))
+                block: Any = Block(c).apply({"params": layer}, x, cosine, sine, attend_only)
+                return _lay_out(block[0]), None
 
             if c.remat != "none":
                 run_block = jax.checkpoint(run_block, policy=_POLICIES[c.remat], prevent_cse=False)
@@ -294,6 +296,13 @@ class Transformer:
         c = self.config
         table = params["embedding"].T if c.tied else params["head"]
         return jnp.matmul(hidden, table.astype(c.dtype), preferred_element_type=jnp.float32)
+
+
+def _lay_out(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """The residual stream is split as the batch is: left to itself, the compiler may take over the
+    layout of a weight's features and then has to replicate everything to get back.
+    """
+    return constrain(x, BATCH_AXES, "sequence", None)
 
 
 def _apply_cached(

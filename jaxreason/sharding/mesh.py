@@ -93,7 +93,8 @@ def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
     """Ask the compiler to lay `x` out over mesh axes, one entry per dimension of `x`.
 
     Without an ambient mesh (`jax.set_mesh`) this does nothing, so models run unchanged on one
-    device. Entries whose mesh axes do not divide their dimension are left to the compiler.
+    device. Entries whose mesh axes do not divide their dimension, or are not of this mesh, are left
+    to the compiler.
 
     Example: `constrain(hidden, BATCH_AXES, "sequence", None)` for hidden [B, T, D].
     """
@@ -105,7 +106,7 @@ def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
     entries = []
     for dimension, entry in zip(x.shape, axes, strict=True):
         names = (entry,) if isinstance(entry, str) else (entry or ())
-        size = math.prod(mesh.shape[name] for name in names)
-        free = entry is None or dimension % size
+        size = math.prod(mesh.shape.get(name, 0) for name in names)
+        free = size == 0 or dimension % size
         entries.append(PartitionSpec.UNCONSTRAINED if entry and free else entry)
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*entries))
