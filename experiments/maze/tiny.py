@@ -8,9 +8,9 @@ or one regime at a time:
     jaxreason evaluate runs/tiny/swapped --count 200
     jaxreason report runs/tiny/swapped
 
-Every regime gets the same number of training tokens. Sizes were chosen by measuring on two CPU
-cores: small batches and Muon learn most per second, and three layers of width 64 most per FLOP.
-README.md beside this file has the measured numbers.
+Every regime gets the same number of training tokens. The settings come from about fifteen
+single-seed trials on two CPU cores, not from a sweep; README.md beside this file says which, with
+the measured numbers.
 """
 
 from jaxreason.data import BatchConfig, MazeData

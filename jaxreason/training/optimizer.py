@@ -17,8 +17,8 @@ class OptimizerConfig:
 
     AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024, with the update
     size of Liu et al. 2025, arXiv:2502.16982, which lets it use AdamW's learning rates; Adam still
-    moves the embedding, the head, norms and biases, without decay. A small maze model learns from
-    about a third of the examples with Muon.
+    moves the embedding, the head, norms and biases, without decay. In single-seed
+    trials a small maze model trained on correct traces needed fewer examples with Muon.
 
     Attributes:
         learning_rate: the peak, reached at the end of the warm-up.
