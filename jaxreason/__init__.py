@@ -8,12 +8,15 @@ import importlib
 from types import ModuleType
 
 _NAMESPACES = (
+    "analysis",
     "cli",
     "data",
     "evaluation",
+    "masks",
     "mazes",
     "models",
     "objectives",
+    "rewards",
     "sampling",
     "sharding",
     "tokens",

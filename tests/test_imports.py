@@ -17,12 +17,18 @@ BELOW: dict[str, set[str]] = {
     "tokens": {"mazes"},
     "data": {"mazes", "tokens"},
     "models": {"sharding"},
+    "masks": set(),
     "objectives": {"models"},
+    "rewards": {"mazes", "tokens"},
     "sampling": {"models"},
     "sharding": set(),
-    "training": {"data", "models", "objectives", "sharding", "tokens", "mazes"},
+    "training": {
+        *("data", "masks", "mazes", "models", "objectives"),
+        *("rewards", "sampling", "sharding", "tokens"),
+    },
+    "analysis": {"masks", "training"},
     "evaluation": {"data", "models", "mazes", "tokens", "sampling", "sharding", "training"},
-    "cli": {"data", "evaluation", "mazes", "models", "tokens", "training"},
+    "cli": {"analysis", "data", "evaluation", "mazes", "models", "tokens", "training"},
 }
 EVERYWHERE = {"errors", "types", "lazy"}
 
@@ -78,6 +84,7 @@ def test_a_library_is_used_in_its_own_room_only(library, home):
         ("from jaxreason.tokens import MazeVocabulary", {"jax", "flax", "grain"}),
         ("from jaxreason.data import MazeData, maze_source", {"jax", "grain", "tensorflow"}),
         ("import jaxreason.cli.main", {"jax", "numpy", "tyro"}),
+        ("import jaxreason.masks", {"flax", "orbax", "grain", "tensorflow_datasets", "jaxtyping"}),
         ("import jaxreason.models", {"grain", "orbax", "tensorflow_datasets"}),
         ("import jaxreason.training.experiment", {"tensorflow", "torch", "tensorboardX"}),
     ],

@@ -1,5 +1,6 @@
 """Next-token cross-entropy, computed without ever holding all logits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +9,31 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.models import AttentionSpec, Transformer
 from jaxreason.types import Batch, Metrics, Objective, Params
+
+
+def over_chunks(
+    function: Callable[[Array, Array], tuple[Array, Array]],
+    hidden: Float[Array, "N D"],
+    targets: Int[Array, " N"],
+    chunk: int | None,
+) -> tuple[Array, Array]:
+    """`function(hidden, targets)`, two arrays [N], computed `chunk` targets at a time.
+
+    What `function` makes on the way is computed again in the backward pass. None, or a chunk that
+    holds all targets, calls it once.
+    """
+    count = targets.shape[0]
+    if chunk is None or count <= chunk:
+        return function(hidden, targets)
+    padding = -count % chunk
+    hidden = jnp.pad(hidden, ((0, padding), (0, 0))).reshape(-1, chunk, hidden.shape[-1])
+    targets = jnp.pad(targets, (0, padding)).reshape(-1, chunk)
+
+    def step(carry: None, xs: tuple[Array, Array]) -> tuple[None, tuple[Array, Array]]:
+        return carry, jax.checkpoint(function)(*xs)
+
+    _, (first, second) = jax.lax.scan(step, None, (hidden, targets))
+    return first.reshape(-1)[:count], second.reshape(-1)[:count]
 
 
 def token_losses(
@@ -34,18 +60,7 @@ def token_losses(
         normaliser = jax.nn.logsumexp(logits, axis=-1)
         return normaliser - chosen, chosen >= jnp.max(logits, axis=-1)
 
-    count = targets.shape[0]
-    if chunk is None or count <= chunk:
-        return losses(hidden, targets)
-    padding = -count % chunk
-    hidden = jnp.pad(hidden, ((0, padding), (0, 0))).reshape(-1, chunk, hidden.shape[-1])
-    targets = jnp.pad(targets, (0, padding)).reshape(-1, chunk)
-
-    def step(carry: None, xs: tuple[Array, Array]) -> tuple[None, tuple[Array, Array]]:
-        return carry, jax.checkpoint(losses)(*xs)
-
-    _, (loss, correct) = jax.lax.scan(step, None, (hidden, targets))
-    return loss.reshape(-1)[:count], correct.reshape(-1)[:count]
+    return over_chunks(losses, hidden, targets, chunk)
 
 
 def next_token(model: Transformer, chunk: int | None = None) -> Objective:

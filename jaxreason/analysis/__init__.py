@@ -1,0 +1,1 @@
+"""What an update did to a model: sparsity, overlap, rank, delta files."""

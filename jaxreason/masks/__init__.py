@@ -1,0 +1,1 @@
+"""Element-wise update masks as optax transforms; imports JAX and optax only."""
