@@ -4,14 +4,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PARTS = ("compile", "data", "step", "checkpoint", "evaluation", "other")
+PARTS = (
+    *("compile", "data", "sampling", "reward", "scoring", "step"),
+    *("checkpoint", "evaluation", "other"),
+)
 
 
 class Clock:
     """Splits the time since it was made into `PARTS`; the parts sum to the whole.
 
     Whatever no `measure` covers is `other`. `step` is the time the host spends dispatching steps
-    and waiting for them, so data loading that hides behind the device costs nothing here.
+    and waiting for them, so data loading that hides behind the device costs nothing here. RL spends
+    time on `sampling` completions, on their `reward`, and on `scoring` them (log-probabilities,
+    values, advantages).
     """
 
     def __init__(self) -> None:

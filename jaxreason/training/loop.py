@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -17,12 +17,12 @@ from jaxreason.training.clock import Clock
 from jaxreason.training.files import claim, settle_config
 from jaxreason.training.metrics import MetricsFile
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
-from jaxreason.training.preemption import Preempted, termination
+from jaxreason.training.preemption import Preempted, Termination, termination
 from jaxreason.training.progress import Progress
 from jaxreason.training.recorder import Recorder
-from jaxreason.training.state import TrainState, abstract_state, init_state
+from jaxreason.training.state import TrainState, abstract_state, init_state, state_from_params
 from jaxreason.training.step import make_step
-from jaxreason.types import Objective, Params
+from jaxreason.types import Metrics, Objective, Params
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class TrainConfig:
     """How long, how often, and what to keep.
 
     Attributes:
-        steps: optimizer steps; may be raised later to train on (the schedule's length is
-            `OptimizerConfig.total_steps`).
+        steps: optimizer steps (for RL: rollouts, each with its inner updates); may be raised later
+            to train on (the schedule's length is `OptimizerConfig.total_steps`).
         accumulation: micro-batches per step.
         seed: of the parameters and of the objective's randomness.
         log_every: steps per row of metrics.jsonl.
@@ -80,14 +80,42 @@ class TrainResult(NamedTuple):
 Evaluate = Callable[[Params, int], Mapping[str, float]]
 
 
+class StepFunction(Protocol):
+    """What the loop calls once per batch; the state given must not be used again."""
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        """The next state, its `step` one higher, and metrics with `skipped`.
+
+        A metric `tokens` (sum) stands for the number of tokens where the batch cannot tell.
+        """
+
+    def is_compiled(self, batch: Any) -> bool:
+        """Whether a call with this batch would compile nothing."""
+
+
+class Program(NamedTuple):
+    """What a run repeats and what it starts from.
+
+    Attributes:
+        step: called once per batch.
+        abstract: shapes, dtypes and shardings of the state.
+        initial: a fresh state.
+    """
+
+    step: StepFunction
+    abstract: Callable[[], TrainState]
+    initial: Callable[[], TrainState]
+
+
 def train(
     run_directory: str | Path,
     *,
     objective: Objective,
-    model_init: Callable[[jax.Array], Params],
     optimizer_config: OptimizerConfig,
     train_config: TrainConfig,
     batches: Any,
+    model_init: Callable[[jax.Array], Params] | None = None,
+    initial_params: Params | None = None,
     mesh: Mesh | None = None,
     rules: Sequence[Rule] = TRANSFORMER_RULES,
     evaluate_fn: Evaluate | None = None,
@@ -104,11 +132,12 @@ def train(
     Args:
         run_directory: made if absent; gets config.json, metrics.jsonl, checkpoints/, summary.json.
         objective: what to minimise.
-        model_init: key to parameters.
         optimizer_config: AdamW and its schedule.
         train_config: lengths and intervals.
         batches: iterable of dicts of numpy arrays whose iterator has `get_state` (plain JSON) and
             `set_state`, such as a `grain.IterDataset`; with several processes, this one's rows.
+        model_init: key to parameters, for a model trained from scratch.
+        initial_params: parameters to start from instead; they are copied.
         mesh: devices to split over; None for one device.
         rules: where each leaf lives on the mesh.
         evaluate_fn: `(params, step) -> numbers by name`, called at `evaluate_every`.
@@ -124,96 +153,174 @@ def train(
             another process trains in the run directory.
         Preempted: SIGTERM came; a checkpoint was saved (exit code 42).
     """
+    if (model_init is None) == (initial_params is None):
+        raise InputError("train needs either model_init or initial_params, and not both")
+    optimizer = make_optimizer(optimizer_config) if optimizer is None else optimizer
+    key = jax.random.key(train_config.seed)
+    step = make_step(objective, optimizer, mesh, rules, train_config.accumulation)
+    if initial_params is None:
+        assert model_init is not None
+        init = model_init
+        program = Program(
+            step,
+            lambda: abstract_state(init, optimizer, mesh, rules),
+            lambda: init_state(init, optimizer, key, mesh, rules),
+        )
+    else:
+        program = Program(
+            step,
+            lambda: abstract_state(lambda _: initial_params, optimizer, mesh, rules),
+            lambda: state_from_params(initial_params, optimizer, key, mesh, rules),
+        )
+    default_json = {"optimizer": asdict(optimizer_config), "train": asdict(train_config)}
+    return run_program(
+        run_directory,
+        program,
+        optimizer_config=optimizer_config,
+        train_config=train_config,
+        batches=batches,
+        config_json=default_json if config_json is None else config_json,
+        evaluate_fn=evaluate_fn,
+        flops_per_token=flops_per_token,
+        # Programs in flight at once can starve the CPU's collectives of threads.
+        wait=mesh is not None and mesh.devices.flat[0].platform == "cpu",
+        progress=progress,
+    )
+
+
+def run_program(
+    run_directory: str | Path,
+    program: Program,
+    *,
+    optimizer_config: OptimizerConfig,
+    train_config: TrainConfig,
+    batches: Any,
+    config_json: Mapping[str, Any],
+    evaluate_fn: Evaluate | None = None,
+    flops_per_token: float | None = None,
+    wait: bool = False,
+    clock: Clock | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Repeat the program's step to the last one, resuming from what is in the run directory.
+
+    Args:
+        run_directory: see `train`, as for the arguments and errors not named here.
+        program: what to repeat and where to start.
+        optimizer_config: gives the learning rate of a row.
+        train_config: lengths and intervals.
+        batches: what the step is called with.
+        config_json: what config.json should hold.
+        evaluate_fn: see `train`.
+        flops_per_token: see `train`.
+        wait: fetch the metrics of every step at once.
+        clock: where the step itself measures its phases.
+        progress: show progress on standard error.
+    """
     run = Path(run_directory)
-    config = train_config
-    default_json = {"optimizer": asdict(optimizer_config), "train": asdict(config)}
-    clock = Clock()
+    clock = Clock() if clock is None else clock
     first = jax.process_index() == 0
     with claim(run) if first else nullcontext(), termination() as asked:
         begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
-        stored = default_json if config_json is None else config_json
-        settle_config(run, stored, begun=begun, write=first)
-        optimizer = make_optimizer(optimizer_config) if optimizer is None else optimizer
-        step_fn = make_step(objective, optimizer, mesh, rules, config.accumulation)
-        display = Progress(config.steps, enabled=progress and first)
-        checkpoints = Checkpoints(run, config.keep_last, config.keep_every, warn=display.note)
+        settle_config(run, config_json, begun=begun, write=first)
+        display = Progress(train_config.steps, enabled=progress and first)
+        keep = train_config.keep_last, train_config.keep_every
+        checkpoints = Checkpoints(run, *keep, warn=display.note)
         try:
             with clock.measure("checkpoint"):
-                restored = checkpoints.restore(abstract_state(model_init, optimizer, mesh, rules))
+                restored = checkpoints.restore(program.abstract())
             iterator = iter(batches)
             if restored is None:
                 with clock.measure("compile"):
-                    key = jax.random.key(config.seed)
-                    state = init_state(model_init, optimizer, key, mesh, rules)
+                    state = program.initial()
                 extra: Mapping[str, Any] = {"step": 0, "sums": None}
             else:
                 state, extra = restored
                 iterator.set_state(extra["data"])
                 display.note(f"resumed from the checkpoint of step {extra['step']}")
-            step = saved_step = int(extra["step"])
             recorder = Recorder(
-                MetricsFile(run, step, config.tensorboard, write=first),
+                MetricsFile(run, int(extra["step"]), train_config.tensorboard, write=first),
                 display,
                 clock,
-                config,
+                train_config,
                 optimizer_config,
-                step=step,
+                step=int(extra["step"]),
                 sums=extra["sums"],
                 skipped=int(state.skipped),
                 flops_per_token=flops_per_token,
-                # Programs in flight at once can starve the CPU's collectives of threads.
-                wait=mesh is not None and mesh.devices.flat[0].platform == "cpu",
+                wait=wait,
             )
-
-            def save() -> None:
-                nonlocal saved_step
-                recorder.flush()
-                if saved_step != step:
-                    with clock.measure("checkpoint"):
-                        checkpoints.save(state, recorder.as_json(), iterator.get_state())
-                    saved_step = step
-
-            def save_and_wait() -> None:
-                save()
-                with clock.measure("checkpoint"):
-                    checkpoints.wait()
-
-            def due(every: int) -> bool:
-                return every > 0 and (step % every == 0 or step == config.steps)
-
-            while step < config.steps:
-                if asked.requested(step):
-                    save_and_wait()
-                    kept = f"after step {step}; a checkpoint was saved" if step else "at step 0"
-                    raise Preempted(f"stopped by SIGTERM {kept}")
-                with clock.measure("data"):
-                    batch = next(iterator, None)
-                if batch is None:
-                    save_and_wait()
-                    raise InputError(
-                        f"the data ended after {step} steps, which are saved; train fewer steps "
-                        "or allow more epochs of data"
-                    )
-                with clock.measure("step" if step_fn.is_compiled(batch) else "compile"):
-                    state, metrics = step_fn(state, batch)
-                step += 1
-                with clock.measure("step"):
-                    recorder.push(metrics, _token_count(batch))
-
-                if evaluate_fn is not None and due(config.evaluate_every):
-                    recorder.flush()
-                    with clock.measure("evaluation"):
-                        numbers = evaluate_fn(state.params, step)
-                    recorder.evaluation(numbers)
-                # A run in trouble keeps the checkpoints from before the trouble.
-                if due(config.save_every) and recorder.flush() == 0:
-                    save()
-
-            save_and_wait()
+            loop = _Loop(program.step, train_config, iterator, clock, recorder, checkpoints, asked)
+            state = loop.run(state, int(extra["step"]), evaluate_fn)
             return TrainResult(state, recorder.last_row, recorder.finish(run))
         finally:
             display.close()
             checkpoints.close()
+
+
+@dataclass
+class _Loop:
+    """The steps between a restored state and the last one."""
+
+    step_fn: StepFunction
+    config: TrainConfig
+    iterator: Any
+    clock: Clock
+    recorder: Recorder
+    checkpoints: Checkpoints
+    asked: Termination
+    saved_step: int = 0
+
+    def run(self, state: TrainState, step: int, evaluate_fn: Evaluate | None) -> TrainState:
+        config, clock, recorder = self.config, self.clock, self.recorder
+        self.saved_step = step
+        while step < config.steps:
+            if self.asked.requested(step):
+                self.save_and_wait(state, step)
+                kept = f"after step {step}; a checkpoint was saved" if step else "at step 0"
+                raise Preempted(f"stopped by SIGTERM {kept}")
+            with clock.measure("data"):
+                batch = next(self.iterator, None)
+            if batch is None:
+                self.save_and_wait(state, step)
+                raise InputError(
+                    f"the data ended after {step} steps, which are saved; train fewer steps "
+                    "or allow more epochs of data"
+                )
+            with clock.measure("step" if self.step_fn.is_compiled(batch) else "compile"):
+                state, metrics = self.step_fn(state, batch)
+            step += 1
+            with clock.measure("step"):
+                tokens = metrics["tokens"][0] if "tokens" in metrics else _token_count(batch)
+                counted = {name: pair for name, pair in metrics.items() if name != "tokens"}
+                recorder.push(counted, int(tokens))
+
+            if evaluate_fn is not None and self.due(config.evaluate_every, step):
+                recorder.flush()
+                with clock.measure("evaluation"):
+                    numbers = evaluate_fn(state.params, step)
+                recorder.evaluation(numbers)
+            # A run in trouble keeps the checkpoints from before the trouble.
+            if self.due(config.save_every, step) and recorder.flush() == 0:
+                self.save(state, step)
+        self.save_and_wait(state, step)
+        return state
+
+    def due(self, every: int, step: int) -> bool:
+        return every > 0 and (step % every == 0 or step == self.config.steps)
+
+    def save(self, state: TrainState, step: int) -> None:
+        self.recorder.flush()
+        if self.saved_step != step:
+            with self.clock.measure("checkpoint"):
+                data = self.iterator.get_state()
+                self.checkpoints.save(state, self.recorder.as_json(), data)
+            self.saved_step = step
+
+    def save_and_wait(self, state: TrainState, step: int) -> None:
+        self.save(state, step)
+        with self.clock.measure("checkpoint"):
+            self.checkpoints.wait()
 
 
 def _token_count(batch: Mapping[str, Any]) -> int:

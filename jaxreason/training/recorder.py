@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import jax
 
-from jaxreason.training.clock import Clock
+from jaxreason.training.clock import PARTS, Clock
 from jaxreason.training.files import write_atomically
 from jaxreason.training.flops import utilisation
 from jaxreason.training.metrics import MetricsFile, Sums, too_many_skipped
@@ -26,9 +26,12 @@ class _Intervals(Protocol):
     def max_consecutive_skipped(self) -> int: ...
 
 
+_ASIDE = ("compile", "checkpoint", "evaluation")
+
+
 def _working(seconds: Mapping[str, float]) -> float:
     """Seconds of training proper: rates leave out compiling, checkpoints and evaluation."""
-    return seconds["data"] + seconds["step"] + seconds["other"]
+    return sum(seconds[part] for part in PARTS if part not in _ASIDE)
 
 
 class Recorder:

@@ -23,6 +23,7 @@ class TrainState(NamedTuple):
         key: [] typed PRNG key, never changed; step n uses `fold_in(key, n)`.
         skipped: [] int32, updates skipped because loss or gradient was not finite.
         consecutive_skipped: [] int32, how many of them in a row up to now.
+        auxiliary: the state of a second network trained beside, such as a critic; None without one.
     """
 
     step: Int[Array, ""]
@@ -31,6 +32,7 @@ class TrainState(NamedTuple):
     key: PRNGKeyArray
     skipped: Int[Array, ""]
     consecutive_skipped: Int[Array, ""]
+    auxiliary: Any = None
 
 
 def _init(
@@ -82,3 +84,25 @@ def init_state(
         shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     make = jax.jit(lambda key: _init(key, model_init, optimizer), out_shardings=shardings)
     return make(key)
+
+
+def state_from_params(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    mesh: Mesh | None = None,
+    rules: Sequence[Rule] = TRANSFORMER_RULES,
+) -> TrainState:
+    """A fresh state around a copy of given parameters, on the mesh.
+
+    Step 0 draws the same randomness as after `init_state` with this key.
+    """
+    abstract = abstract_state(lambda _: params, optimizer, mesh, rules)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+
+    def make(params: Params, key: PRNGKeyArray) -> TrainState:
+        # A jitted function hands its inputs on uncopied, and the state will be donated.
+        return _init(key, lambda _: jax.tree.map(jnp.copy, params), optimizer)
+
+    placed = jax.device_put(params, shardings.params)
+    return jax.jit(make, out_shardings=shardings)(placed, key)

@@ -269,3 +269,30 @@ def test_a_file_is_no_run_directory(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file is a file; choose another directory"):
         toy.run(tmp_path / "file")
+
+
+def test_a_run_from_given_parameters_leaves_them_alone_and_equals_one_that_makes_them(tmp_path):
+    made = jax.jit(lambda key: toy.init(jax.random.split(key)[0]))(jax.random.key(0))
+    before = jax.device_get(made)
+    common = {
+        "objective": toy.objective,
+        "optimizer_config": toy.OPTIMIZER,
+        "train_config": TrainConfig(steps=4),
+        "progress": False,
+    }
+    given = train(tmp_path / "a", initial_params=made, batches=toy.Stream(), **common)
+    fresh = train(tmp_path / "b", model_init=toy.init, batches=toy.Stream(), **common)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(made), before)
+    for a, b in zip(jax.tree.leaves(given.state.params), jax.tree.leaves(fresh.state.params)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_needs_one_start(tmp_path):
+    with pytest.raises(InputError, match="either model_init or initial_params"):
+        train(
+            tmp_path,
+            objective=toy.objective,
+            optimizer_config=toy.OPTIMIZER,
+            train_config=TrainConfig(steps=4),
+            batches=toy.Stream(),
+        )
