@@ -1,1 +1,15 @@
-"""What an update did to a model: sparsity, overlap, rank, delta files."""
+"""What an update did to a model: sparsity, overlap, rank, delta files. Names load on first use."""
+
+from jaxreason.lazy import lazy_names
+
+_HOMES = {
+    "Checkpoint": "tensors",
+    "StoredTensor": "tensors",
+    "open_checkpoint": "checkpoints",
+    "place": "names",
+    "align": "pairing",
+    "pairs": "pairing",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

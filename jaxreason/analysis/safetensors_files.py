@@ -1,0 +1,169 @@
+"""Safetensors files read tensor by tensor, with every number in their header checked.
+
+The format (github.com/huggingface/safetensors): 8 bytes, the little-endian length of the header;
+the header, JSON `{name: {dtype, shape, data_offsets: [begin, end]}}`; the bytes of the tensors,
+row-major and without gaps.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from jaxreason.analysis.tensors import StoredTensor
+from jaxreason.errors import FailureError
+
+DTYPES: dict[str, np.dtype] = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "U16": np.dtype(np.uint16),
+    "I16": np.dtype(np.int16),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "U32": np.dtype(np.uint32),
+    "I32": np.dtype(np.int32),
+    "F32": np.dtype(np.float32),
+    "U64": np.dtype(np.uint64),
+    "I64": np.dtype(np.int64),
+    "F64": np.dtype(np.float64),
+}
+_LONGEST_HEADER = 100_000_000  # bytes, the limit of the reference implementation
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{max(names, key=names.count)!r} stands in it twice")
+    return dict(pairs)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """The parsed header, where the tensors' bytes start, and how many there are."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, _LONGEST_HEADER):
+                raise FailureError(
+                    f"{path} is no safetensors file or was cut off: its {size} bytes do not "
+                    f"hold the header of {length} bytes it announces"
+                )
+            text = file.read(length)
+    except OSError as error:
+        raise FailureError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        header = json.loads(text, object_pairs_hook=_unique)
+    except ValueError as error:  # also what is no UTF-8
+        raise FailureError(f"{path} has a damaged header: {error}") from error
+    if not isinstance(header, dict):
+        raise FailureError(f"{path} has a damaged header: expected an object of tensors")
+    header.pop("__metadata__", None)
+    return header, 8 + length, size - 8 - length
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
+    """dtype, shape, first byte and last byte (exclusive) of a tensor, each of them checked."""
+    try:
+        code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FailureError(
+            f"{path}: tensor {name} has a damaged entry {entry!r}; expected dtype, shape and two "
+            "data_offsets"
+        ) from error
+    if not isinstance(code, str) or code not in DTYPES:
+        raise FailureError(
+            f"{path}: tensor {name} has dtype {code!r}; readable are {', '.join(DTYPES)}"
+        )
+    counts = isinstance(shape, list) and all(map(_is_count, [*shape, begin, end]))
+    needed = math.prod(shape) * DTYPES[code].itemsize if counts else None
+    if needed is None or end - begin != needed:
+        raise FailureError(
+            f"{path}: tensor {name} of dtype {code} and shape {shape} needs {needed} bytes, but "
+            f"its data_offsets are {begin!r} to {end!r}"
+        )
+    return DTYPES[code], tuple(shape), begin, end
+
+
+def _reader(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> Any:
+    def read() -> np.ndarray:
+        count = math.prod(shape)
+        try:
+            # Plain reading rather than a memory map: what is read once should not stay mapped.
+            flat = np.fromfile(path, dtype, count, offset=offset)
+        except OSError as error:
+            raise FailureError(f"{path} cannot be read: {error.strerror or error}") from error
+        if flat.size != count:
+            raise FailureError(f"{path} was cut off while it was read")
+        return flat.reshape(shape)
+
+    return read
+
+
+def read_file(path: Path) -> list[StoredTensor]:
+    """The tensors of one safetensors file.
+
+    Raises:
+        FailureError: the file cannot be read, was cut off, or its header contradicts itself;
+            names the file, the tensor and what is wrong.
+    """
+    header, start, size = _header(path)
+    checked = {name: _entry(path, name, entry) for name, entry in header.items()}
+    reached = 0
+    for name, (_, _, begin, end) in sorted(checked.items(), key=lambda item: item[1][2:]):
+        if begin != reached:
+            raise FailureError(
+                f"{path}: tensor {name} starts at byte {begin}, but the one before ends at "
+                f"{reached}"
+            )
+        reached = end
+    if reached != size:
+        raise FailureError(
+            f"{path}: its tensors need {reached} bytes, but {size} follow the header: it was cut "
+            "off or overwritten"
+        )
+    return [
+        StoredTensor(name, shape, dtype, _reader(path, dtype, shape, start + begin))
+        for name, (dtype, shape, begin, _) in checked.items()
+    ]
+
+
+def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:
+    """The tensors of a sharded folder, and names its files hold but the index does not list.
+
+    Args:
+        path: `model.safetensors.index.json`, whose `weight_map` names the file of each tensor.
+
+    Raises:
+        FailureError: the index is damaged, a file of it is missing, damaged, or lacks a tensor.
+    """
+    try:
+        places = json.loads(path.read_text(), object_pairs_hook=_unique)["weight_map"]
+        files = sorted(set(places.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FailureError(f"{path} cannot be read as an index of tensors: {error}") from error
+    found: dict[str, StoredTensor] = {}
+    unlisted = []
+    for name in files:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise FailureError(f"{path} names the file {name!r}; expected one beside it")
+        if not (path.parent / name).is_file():
+            raise FailureError(f"{path} names the file {name!r}, which is missing")
+        for tensor in read_file(path.parent / name):
+            if places.get(tensor.name) == name:
+                found[tensor.name] = tensor
+            elif tensor.name not in places:
+                unlisted.append(tensor.name)
+    absent = [name for name in places if name not in found]
+    if absent:
+        raise FailureError(f"{path.parent / places[absent[0]]} lacks tensor {absent[0]}")
+    return list(found.values()), unlisted

@@ -1,0 +1,170 @@
+"""Orbax checkpoints read tensor by tensor, without knowing the model they belong to.
+
+Orbax keeps every leaf of a tree as a zarr array, alone in a folder or together in one OCDBT
+database; `_METADATA` beside them names the leaves. Reading a leaf through TensorStore takes the
+memory of that leaf alone, and neither Orbax nor JAX.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxreason.errors import FailureError
+
+_ARRAYS = ("jax.Array", "np.ndarray", "scalar")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class StoredLeaf:
+    """A leaf of a stored tree.
+
+    Attributes:
+        name: its keys joined by "/".
+        shape: of the array.
+        dtype: of the array; bfloat16 and the float8 kinds as ml_dtypes has them.
+        read: gives the array; raises FailureError when it is damaged.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+
+def is_stored_tree(folder: Path) -> bool:
+    """Whether the folder holds one tree that Orbax wrote."""
+    return (folder / "_METADATA").is_file()
+
+
+def leaf_number(array: np.ndarray) -> int:
+    """The number that `fingerprint.fingerprint` gives this array, computed on the host.
+
+    Args:
+        array: of any numeric dtype or bool.
+    """
+    size = array.dtype.itemsize
+    words = np.ascontiguousarray(array).reshape(-1).view(f"u{size}")
+    total = 0
+    for start in range(0, words.size, _CHUNK):
+        bits = words[start : start + _CHUNK].astype(np.uint32)
+        position = np.arange(start, start + bits.size, dtype=np.uint64).astype(np.uint32)
+        total += int(np.sum(bits * (2 * position + 1), dtype=np.uint32))
+    return total % 2**32
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise FailureError(f"{path} cannot be read: {error}") from error
+
+
+def _damaged(folder: Path, name: str, error: Exception) -> FailureError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return FailureError(f"tensor {name} in {folder} cannot be read: {reason}")
+
+
+def _open(folder: Path, keys: Sequence[str], layout: dict[str, Any]) -> Any:
+    import tensorstore
+
+    path = ".".join(keys)
+    store: dict[str, Any] = {"driver": "file", "path": f"{folder}/"}
+    if layout.get("use_ocdbt", False):
+        store = {"driver": "ocdbt", "base": store, "path": f"{path}/"}
+    else:
+        store["path"] += f"{path}/"
+    driver = "zarr3" if layout.get("use_zarr3", False) else "zarr"
+    return tensorstore.open({"driver": driver, "kvstore": store}, open=True, read=True).result()
+
+
+def _leaf(folder: Path, keys: Sequence[str], layout: dict[str, Any]) -> StoredLeaf:
+    name = "/".join(keys)
+    try:
+        array = _open(folder, keys, layout)
+    except Exception as error:  # damaged bytes make TensorStore fail in many ways
+        raise _damaged(folder, name, error) from error
+
+    def read() -> np.ndarray:
+        try:
+            return np.asarray(array.read().result())
+        except Exception as error:
+            raise _damaged(folder, name, error) from error
+
+    return StoredLeaf(name, tuple(array.shape), np.dtype(array.dtype.numpy_dtype), read)
+
+
+def stored_leaves(folder: str | Path) -> tuple[list[StoredLeaf], list[str]]:
+    """The arrays of a tree that Orbax wrote, and the names of leaves that are no arrays.
+
+    Args:
+        folder: with `_METADATA`; written by the v0 or the v1 interface, any layout.
+
+    Raises:
+        FailureError: its metadata or an array's header cannot be read.
+    """
+    folder = Path(folder).absolute()
+    layout = _json(folder / "_METADATA")
+    leaves, others = [], []
+    try:
+        for entry in layout["tree_metadata"].values():
+            keys = [str(item["key"]) for item in entry["key_metadata"]]
+            value = entry["value_metadata"]
+            if value["value_type"] in _ARRAYS and not value.get("skip_deserialize", False):
+                leaves.append(_leaf(folder, keys, layout))
+            else:
+                others.append("/".join(keys))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FailureError(f"{folder / '_METADATA'} is damaged: no {error}") from error
+    return leaves, others
+
+
+def checked_leaves(checkpoint: str | Path) -> list[StoredLeaf]:
+    """The parameters in `RUN/checkpoints/STEP`; reading checks that they are what was saved.
+
+    Args:
+        checkpoint: the folder of one step.
+
+    Raises:
+        FailureError: metadata or headers cannot be read, or are not those that were saved.
+    """
+    checkpoint = Path(checkpoint)
+    leaves, _ = stored_leaves(checkpoint / "params")
+    path = checkpoint / "_CHECKPOINT_METADATA"
+    metadata = _json(path)
+    try:
+        saved = metadata["custom_metadata"]
+        if zlib.crc32(saved["json"].encode()) != int(saved["crc32"]):
+            raise FailureError(f"{path} does not have its checksum: choose another checkpoint")
+        extra = json.loads(saved["json"])
+        numbers = {
+            name.removeprefix("params/"): number
+            for (name, *_), number in zip(extra["structure"], extra["fingerprint"], strict=True)
+            if name.startswith("params/")
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise FailureError(f"{path} is damaged: {error}") from error
+    differing = numbers.keys() ^ {leaf.name for leaf in leaves}
+    if differing:
+        raise FailureError(
+            f"checkpoint {checkpoint} is damaged: {min(differing)} is not both saved and listed"
+        )
+    return [_checked(checkpoint, leaf, numbers[leaf.name]) for leaf in leaves]
+
+
+def _checked(checkpoint: Path, leaf: StoredLeaf, number: int) -> StoredLeaf:
+    def read() -> np.ndarray:
+        array = leaf.read()
+        if leaf_number(array) != number:
+            raise FailureError(
+                f"tensor {leaf.name} of checkpoint {checkpoint} does not hold the values that "
+                "were saved: choose another checkpoint"
+            )
+        return array
+
+    return StoredLeaf(leaf.name, leaf.shape, leaf.dtype, read)
