@@ -10,6 +10,7 @@ from types import ModuleType
 _NAMESPACES = (
     "analysis",
     "cli",
+    "countdown",
     "data",
     "evaluation",
     "masks",

@@ -14,20 +14,24 @@ ROOT = Path(jaxreason.__file__).parent
 # room: the rooms it may import from, besides errors, types and lazy
 BELOW: dict[str, set[str]] = {
     "mazes": set(),
-    "tokens": {"mazes"},
-    "data": {"mazes", "tokens"},
+    "countdown": set(),
+    "tokens": {"countdown", "mazes"},
+    "data": {"countdown", "mazes", "tokens"},
     "models": {"sharding"},
     "masks": set(),
     "objectives": {"models"},
-    "rewards": {"mazes", "tokens"},
+    "rewards": {"countdown", "mazes", "tokens"},
     "sampling": {"models"},
     "sharding": set(),
     "training": {
-        *("data", "masks", "mazes", "models", "objectives"),
+        *("countdown", "data", "masks", "mazes", "models", "objectives"),
         *("rewards", "sampling", "sharding", "tokens"),
     },
     "analysis": {"masks", "training"},
-    "evaluation": {"data", "models", "mazes", "tokens", "sampling", "sharding", "training"},
+    "evaluation": {
+        *("analysis", "data", "mazes", "models"),
+        *("sampling", "sharding", "tokens", "training"),
+    },
     "cli": {"analysis", "data", "evaluation", "mazes", "models", "tokens", "training"},
 }
 EVERYWHERE = {"errors", "types", "lazy"}

@@ -42,15 +42,15 @@ def run(argv: Sequence[str]) -> int:
     # JAX takes a second to import; usage errors above do not wait for it.
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
-    from jaxreason.training.experiment import load_experiment, run_experiment
     from jaxreason.training.preemption import Preempted
+    from jaxreason.training.runs import load_experiment
 
     default = load_experiment(file)
     experiment = parse_options(type(default), arguments, f"jaxreason train {file}", default)
     enable_compilation_cache()
     keep_freed_memory()
     try:
-        run_experiment(experiment, directory)
+        experiment.run(directory)
     except Preempted as stop:
         print(f"jaxreason: {stop}; run the same command again to go on", file=sys.stderr)
         return stop.exit_code

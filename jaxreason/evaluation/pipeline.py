@@ -236,12 +236,18 @@ def evaluate_run(
     Raises:
         FailureError: no run or checkpoint there, or the disk refuses.
     """
-    from jaxreason.training.experiment import load_run
+    from jaxreason.training.experiment import MazeExperiment
+    from jaxreason.training.runs import load_run
 
     if name is not None and (not name or name != Path(name).name):
         raise InputError(f"name is {name!r}; expected a plain file name without directories")
     run = Path(run_directory)
     loaded = load_run(run, step)
+    if not isinstance(loaded.experiment, MazeExperiment):
+        raise InputError(
+            f"{run_directory} was trained on {loaded.experiment.words()}; only models of mazes are "
+            "evaluated here"
+        )
     data = loaded.experiment.data
     if name is None:
         name = f"step-{loaded.step}" + ("" if settings.split == "test" else f"-{settings.split}")

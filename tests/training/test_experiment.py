@@ -11,16 +11,10 @@ from jaxreason.data import BatchConfig, MazeData
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import TransformerConfig
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
-from jaxreason.training.experiment import (
-    MazeExperiment,
-    load_experiment,
-    load_run,
-    process_batch,
-    read_experiment,
-    run_experiment,
-)
+from jaxreason.training.experiment import MazeExperiment, process_batch, run_experiment
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.runs import load_experiment, load_run, read_experiment
 
 TINY = MazeExperiment(
     data=MazeData(width=4, height=4, count=32, regime="swapped"),

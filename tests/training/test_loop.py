@@ -283,8 +283,7 @@ def test_a_run_from_given_parameters_leaves_them_alone_and_equals_one_that_makes
     given = train(tmp_path / "a", initial_params=made, batches=toy.Stream(), **common)
     fresh = train(tmp_path / "b", model_init=toy.init, batches=toy.Stream(), **common)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(made), before)
-    for a, b in zip(jax.tree.leaves(given.state.params), jax.tree.leaves(fresh.state.params)):
-        np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, *(r.state.params for r in (given, fresh)))
 
 
 def test_a_run_needs_one_start(tmp_path):

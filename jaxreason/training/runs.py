@@ -1,0 +1,168 @@
+"""Experiments as files and runs as directories: how a trained model is found by its path."""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxreason.errors import FailureError, InputError
+from jaxreason.models import Transformer
+from jaxreason.training.checkpoint import load_params
+from jaxreason.training.experiment import NextTokenExperiment
+from jaxreason.types import Params
+
+KINDS = {
+    "maze": ("jaxreason.training.experiment", "MazeExperiment"),
+    "countdown": ("jaxreason.training.countdown_experiment", "CountdownExperiment"),
+    "reinforcement": ("jaxreason.training.reinforcement_experiment", "ReinforcementExperiment"),
+    "preference": ("jaxreason.training.preference_experiment", "PreferenceExperiment"),
+}
+"""`kind` of a config.json to the class that wrote it; without the field it is a maze's."""
+
+
+class Run(typing.NamedTuple):
+    """A trained model found by its run directory.
+
+    Attributes:
+        experiment: what it was trained as; of a post-trained model, what its base was.
+        model: its model.
+        params: parameters of the checkpoint.
+        step: the checkpoint's step.
+    """
+
+    experiment: NextTokenExperiment
+    model: Transformer
+    params: Params
+    step: int
+
+
+def load_experiment(path: str | Path) -> Any:
+    """The `experiment` defined in a Python file, which is executed.
+
+    Raises:
+        InputError: no such file, it fails, or it defines no `experiment`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"experiment file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"jaxreason_experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"experiment file {path} is not a Python file (.py)")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses defined in the file look their module up by name.
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"experiment file {path} fails: {error!r}") from error
+    experiment = getattr(module, "experiment", None)
+    if not dataclasses.is_dataclass(experiment) or not hasattr(experiment, "as_json"):
+        raise InputError(
+            f"experiment file {path} must define `experiment`, such as a MazeExperiment; "
+            f"found {type(experiment).__name__}"
+        )
+    return experiment
+
+
+def load_run(run_directory: str | Path, step: int | None = None) -> Run:
+    """The model of a run directory, on one device.
+
+    Args:
+        run_directory: where an experiment was trained.
+        step: which checkpoint; the newest by default.
+
+    Raises:
+        FailureError: no run there, a config.json that is not an experiment's, a damaged checkpoint.
+    """
+    experiment = read_experiment(run_directory)
+    model = experiment.transformer()
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(model.init, jax.random.key(0)),
+    )
+    params, step = load_params(run_directory, abstract, step)
+    return Run(experiment, model, params, step)
+
+
+def read_config(run_directory: str | Path) -> dict[str, Any]:
+    """What config.json of a run holds.
+
+    Raises:
+        FailureError: there is none, or it is not a JSON object.
+    """
+    path = Path(run_directory) / "config.json"
+    if not path.is_file():
+        raise FailureError(f"{run_directory} is not a run directory: it has no config.json")
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise FailureError(f"{path} does not describe an experiment: {error}") from error
+    if not isinstance(config, dict):
+        raise FailureError(f"{path} does not describe an experiment: it is not a JSON object")
+    return config
+
+
+def read_experiment(run_directory: str | Path) -> NextTokenExperiment:
+    """The experiment a run directory was trained as; of a post-trained model, that of its base.
+
+    Raises:
+        FailureError: there is no config.json, or it is not an experiment's.
+    """
+    config: Any = read_config(run_directory)
+    path = Path(run_directory) / "config.json"
+    try:
+        # Post-training keeps the config of the run it started from under `origin`.
+        while isinstance(config, Mapping) and "origin" in config:
+            config = config["origin"]
+        experiment = experiment_from_json(config)
+    except (ValueError, TypeError) as error:
+        raise FailureError(f"{path} does not describe an experiment: {error}") from error
+    if not isinstance(experiment, NextTokenExperiment):
+        raise FailureError(f"{path} describes a post-trained model without its `origin`")
+    return experiment
+
+
+def experiment_from_json(config: Mapping[str, Any]) -> Any:
+    """The experiment whose `as_json` gave `config`; of post-training, `origin` is left out.
+
+    Raises:
+        InputError: unknown kind or field, or values that do not fit.
+    """
+    if not isinstance(config, Mapping):
+        raise InputError(f"field config is {config!r}; expected an object")
+    kind = config.get("kind", "maze")
+    if kind not in KINDS:
+        raise InputError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
+    module, name = KINDS[kind]
+    fields = {key: value for key, value in config.items() if key not in ("kind", "origin")}
+    return _from_json(getattr(importlib.import_module(module), name), fields, "")
+
+
+def _from_json(kind: Any, value: Any, name: str) -> Any:
+    """Rebuild a (nested) dataclass from what JSON made of it."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(value, Mapping):
+            raise InputError(f"field {name or 'config'} is {value!r}; expected an object")
+        unknown = sorted(set(value) - set(hints))
+        if unknown:
+            raise InputError(f"field {name + '.' if name else ''}{unknown[0]} is unknown")
+        fields = {key: _from_json(hints[key], item, key) for key, item in value.items()}
+        return typing.cast(Any, kind)(**fields)
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _from_json(next(a for a in arguments if a is not type(None)), value, name)
+    return tuple(value) if typing.get_origin(kind) is tuple else value
