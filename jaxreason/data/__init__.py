@@ -1,4 +1,4 @@
-"""From mazes to batches: sources of examples, the prepared data set, the training pipeline.
+"""From problems to batches: sources of examples, the prepared data set, the training pipeline.
 
 Names load on first use: `jaxreason.data.MazeData` does not import Grain or TensorFlow Datasets.
 """
@@ -7,6 +7,9 @@ from jaxreason.lazy import lazy_names
 
 _HOMES = {
     "BatchConfig": "batch_config",
+    "CountdownData": "countdown",
+    "CountdownSource": "countdown",
+    "countdown_source": "countdown",
     "MazeData": "sources",
     "MazeSource": "sources",
     "maze_source": "sources",

@@ -4,13 +4,12 @@ Order of the ids: `c0 .. c{W*H-1}`, `0 .. {max(W,H)-1}`, the ten words, then the
 30x30 grid has 944 words.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.tokens.word_vocabulary import WordVocabulary
 
 WORDS = (
     "start",
@@ -24,7 +23,6 @@ WORDS = (
     "solution",
     "end",
 )
-SPECIALS = ("<|pad|>", "<|unk|>", "<|bos|>", "<|eos|>")
 
 
 class MazeProblem(Protocol):
@@ -38,18 +36,13 @@ class MazeProblem(Protocol):
     def goal(self) -> tuple[int, int]: ...  # noqa: D102
 
 
-class MazeVocabulary:
+class MazeVocabulary(WordVocabulary):
     """Words and ids for grids of width x height cells.
 
     Attributes:
         width: columns.
         height: rows.
-        words: all words; a word's place is its id.
-        size: number of words.
-        pad: id of padding.
-        unk: id of an unknown word.
-        bos: id that begins a sequence.
-        eos: id that ends a sequence.
+        words, size, pad, unk, bos, eos: see `WordVocabulary`.
 
     Raises:
         InputError: a side below 1.
@@ -62,61 +55,20 @@ class MazeVocabulary:
         self.width, self.height = width, height
         self._first_number = width * height
         self._first_word = self._first_number + max(width, height)
-        self.pad, self.unk, self.bos, self.eos = (
-            self._first_word + len(WORDS) + place for place in range(len(SPECIALS))
-        )
-        self.size = self.eos + 1
+        super().__init__(self._first_word + len(WORDS))
 
-    @cached_property
-    def words(self) -> tuple[str, ...]:
-        """All words in the order of their ids."""
+    @property
+    def name(self) -> str:
+        """`WIDTHxHEIGHT`."""
+        return f"{self.width}x{self.height}"
+
+    def _list_words(self) -> tuple[str, ...]:
         costs = (f"c{cost}" for cost in range(self.width * self.height))
         numbers = (str(number) for number in range(max(self.width, self.height)))
-        return (*costs, *numbers, *WORDS, *SPECIALS)
-
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words)}
+        return (*costs, *numbers, *WORDS)
 
     def __repr__(self) -> str:
         return f"MazeVocabulary({self.width}, {self.height})"
-
-    def id(self, word: str) -> int:
-        """The id of one word; InputError if there is none."""
-        if word not in self._ids:
-            raise InputError(f"word {word!r} is not in the {self.width}x{self.height} vocabulary")
-        return self._ids[word]
-
-    def encode(self, text: str | Sequence[str], allow_unknown: bool = False) -> np.ndarray:
-        """Ids of the words of a text, int32 [words]; specials only where the text names them.
-
-        Raises:
-            InputError: a word outside the vocabulary, unless `allow_unknown` makes it `unk`.
-        """
-        words = text.split() if isinstance(text, str) else text
-        ids = self._ids
-        if allow_unknown:
-            return np.array([ids.get(word, self.unk) for word in words], np.int32)
-        try:
-            return np.array([ids[word] for word in words], np.int32)
-        except KeyError as error:
-            place = words.index(error.args[0])
-            raise InputError(
-                f"word {place} of the text, {error.args[0]!r}, is not in the "
-                f"{self.width}x{self.height} vocabulary"
-            ) from error
-
-    def decode_words(self, ids: Iterable[int]) -> list[str]:
-        """The words of a sequence of ids; InputError if one lies outside the vocabulary."""
-        numbers = np.asarray(ids).tolist()
-        for place, number in enumerate(numbers):
-            if not 0 <= number < self.size:
-                raise InputError(f"id {number} at place {place} is outside 0..{self.size - 1}")
-        return [self.words[number] for number in numbers]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of a sequence of ids, specials included: the inverse of `encode`."""
-        return " ".join(self.decode_words(ids))
 
     def _word(self, word: str) -> int:
         return self._first_word + WORDS.index(word)
