@@ -1,1 +1,15 @@
 """Element-wise update masks as optax transforms; imports JAX and optax only."""
+
+from jaxreason.lazy import lazy_names
+
+_HOMES = {
+    "IndexMask": "forms",
+    "PackedMask": "forms",
+    "expand": "forms",
+    "pack": "forms",
+    "to_boolean": "forms",
+    "to_indices": "forms",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
