@@ -1,6 +1,7 @@
 """Models as pure functions of parameter trees; the only place that knows flax."""
 
 from jaxreason.models.attention import AttentionSpec
+from jaxreason.models.critic import Critic
 from jaxreason.models.presets import PRESETS, count_parameters, preset
 from jaxreason.models.qwen2 import from_qwen2, to_qwen2
 from jaxreason.models.transformer import Cache, Transformer, TransformerConfig
@@ -9,6 +10,7 @@ __all__ = [
     "PRESETS",
     "AttentionSpec",
     "Cache",
+    "Critic",
     "Transformer",
     "TransformerConfig",
     "count_parameters",
