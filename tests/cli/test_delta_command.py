@@ -1,0 +1,57 @@
+"""`jaxreason delta` from the outside."""
+
+import numpy as np
+import pytest
+
+from jaxreason.analysis.checkpoints import open_checkpoint
+from jaxreason.analysis.safetensors_writing import write_safetensors
+from jaxreason.cli.main import main
+
+
+@pytest.fixture
+def pair(tmp_path):
+    before = np.linspace(-1, 1, 5000, dtype=np.float32).reshape(50, 100)
+    after = before.copy()
+    after[::10] += np.float32(1e-3)
+    paths = tmp_path / "base.safetensors", tmp_path / "new.safetensors"
+    for path, array in zip(paths, (before, after), strict=True):
+        write_safetensors(path, {"w": (array.dtype, array.shape)}, [array])
+    return paths
+
+
+def test_make_then_apply(pair, tmp_path, capsys):
+    base, new = map(str, pair)
+    file, out = str(tmp_path / "d"), str(tmp_path / "out.safetensors")
+    assert main(["delta", "make", base, new, "--out", file]) == 0
+    said = capsys.readouterr().out
+    assert "500 of 5,000 weights differ (10 %)" in said
+    assert "full 20 kB" in said
+    assert "/s" in said
+    assert main(["delta", "apply", base, file, "--out", out]) == 0
+    assert open_checkpoint(out).read("w").tobytes() == open_checkpoint(new).read("w").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["make", "BASE"], 2, "jaxreason delta make --help"),
+        (["make", "BASE", "absent", "--out", "d"], 2, "absent does not exist"),
+        (["make", "BASE", "NEW", "--out", "d", "--read-dtype", "int4"], 2, "int4"),
+        (["apply", "BASE", "NEW", "--out", "o"], 2, "does not begin as a difference does"),
+        (["apply", "BASE", "absent", "--out", "o"], 1, "absent cannot be read"),
+        (["aply"], 2, "did you mean 'apply'?"),
+    ],
+)
+def test_errors_in_one_sentence(pair, tmp_path, monkeypatch, capsys, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    names = {"BASE": str(pair[0]), "NEW": str(pair[1])}
+    assert main(["delta", *(names.get(word, word) for word in arguments)]) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_usage(capsys):
+    assert main(["delta"]) == 2
+    assert main(["delta", "--help"]) == 0
+    assert "jaxreason delta apply BASE FILE --out NEW" in capsys.readouterr().out
