@@ -27,7 +27,10 @@ def group_advantages(
         epsilon: 1e-4 in TRL, 1e-6 in verl.
     """
     grouped = rewards.reshape(-1, group)
-    centred = grouped - grouped.mean(axis=1, keepdims=True)
+    # Equal rewards are exactly without advantage: rounding of their mean, divided by a deviation
+    # of 0 + epsilon, would be a signal.
+    alike = jnp.ptp(grouped, axis=1, keepdims=True) == 0
+    centred = jnp.where(alike, 0.0, grouped - grouped.mean(axis=1, keepdims=True))
     if standard_deviation == "none":
         return centred.reshape(-1)
     of_groups = standard_deviation == "group"

@@ -13,7 +13,11 @@ stop-gradient, the loss of a token is
 | `reinforce`     | -A_t l_t; Williams 1992                                                    |
 
 Differences of log-probabilities are clipped to +-20 first. At r = 1 each has the gradient of
-`reinforce`, while the value says nothing about progress: with centred advantages it is about 0.
+`reinforce` (`sequence_clip` times the completion's length, which `seq_mean_token_mean` takes off
+again), while the value says nothing about progress: with centred advantages it is about 0.
+
+KL and entropy terms are added per token and aggregated with it, as in verl; TRL averages the
+entropy over tokens whatever the aggregation.
 """
 
 import jax
@@ -57,24 +61,26 @@ def surrogate_losses(
     old_log_probabilities: Float[Array, "B T"],
     advantages: Float[Array, "B T"],
     mask: Bool[Array, "B T"],
-) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
-    """Loss and importance ratio of each token, see the table of the module; garbage outside the
-    mask.
+) -> tuple[Float[Array, "B T"], Float[Array, "B T"], Bool[Array, "B T"]]:
+    """Loss and importance ratio of each token, see the table of the module, and whether the clip
+    stops its gradient (CISPO: cuts its weight); garbage outside the mask.
     """
     ratios = importance_ratios(config.surrogate, log_probabilities, old_log_probabilities, mask)
     if config.surrogate == "reinforce":
-        return -advantages * log_probabilities, ratios
+        return -advantages * log_probabilities, ratios, jnp.zeros_like(mask)
     low, high = 1 - config.clip_low, 1 + config.clip_high
     clipped = jnp.clip(ratios, low, high)
     if config.surrogate == "cispo":
         cap = config.ratio_cap
-        weights = clipped if cap is None else jnp.minimum(ratios, cap)
-        return -jax.lax.stop_gradient(weights) * advantages * log_probabilities, ratios
+        weights = jax.lax.stop_gradient(clipped if cap is None else jnp.minimum(ratios, cap))
+        return -weights * advantages * log_probabilities, ratios, weights != ratios
     gains = jnp.minimum(ratios * advantages, clipped * advantages)
+    stopped = jnp.where(advantages > 0, ratios > high, ratios < low) & (advantages != 0)
     if config.dual_clip is not None:
-        bound = jnp.maximum(gains, config.dual_clip * advantages)
-        gains = jnp.where(advantages < 0, bound, gains)
-    return -gains, ratios
+        bound = config.dual_clip * advantages
+        stopped |= (advantages < 0) & (gains < bound)
+        gains = jnp.where(advantages < 0, jnp.maximum(gains, bound), gains)
+    return -gains, ratios, stopped
 
 
 def token_losses(
@@ -93,7 +99,7 @@ def token_losses(
     given = {name: jnp.where(mask, batch[name], 0.0) for name in _GIVEN if name in batch}
     current = jax.lax.stop_gradient(log_probabilities)
     old, advantages = given.get("old_log_probabilities", current), given["advantages"]
-    policy, ratios = surrogate_losses(config, log_probabilities, old, advantages, mask)
+    policy, ratios, clipped = surrogate_losses(config, log_probabilities, old, advantages, mask)
     loss = policy - config.entropy_coefficient * entropies
     values = {"policy_loss": policy, "ratio": ratios, "entropy": entropies}
     if config.kl_placement.startswith("loss") and config.needs_reference:
@@ -104,11 +110,10 @@ def token_losses(
         loss = loss + config.kl_coefficient * penalty
     if "reference_log_probabilities" in given:
         values["kl"] = kl_divergence(current, given["reference_log_probabilities"], "k3")
-    outside = jnp.where(advantages > 0, ratios > 1 + config.clip_high, ratios < 1 - config.clip_low)
     return values | {
         "loss": loss,
         "advantage": advantages,
-        "clip_fraction": (outside & (advantages != 0)).astype(loss.dtype),
+        "clip_fraction": clipped.astype(loss.dtype),
         # k3 of samples of the old policy, which is the one they were drawn from.
         "approximate_kl": kl_divergence(old, current, "k3"),
     }
@@ -131,8 +136,8 @@ def policy_gradient(
     divergence is in the loss, and to report it.
 
     Metrics, (sum, count): `loss` and `policy_loss` as aggregated; over tokens `entropy`, `ratio`,
-    `advantage`, `approximate_kl` (k3 of old against current), `clip_fraction` (tokens whose ratio
-    is beyond the clip on the side where that stops the gradient) and, with a reference, `kl` (k3).
+    `advantage`, `approximate_kl` (k3 of old against current), `clip_fraction` (tokens whose
+    gradient the clip stops, or whose weight it cuts with CISPO) and, with a reference, `kl` (k3).
 
     Args:
         model: the policy.
