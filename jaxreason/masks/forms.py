@@ -13,9 +13,7 @@ parameters held in other containers.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -24,52 +22,35 @@ import numpy as np
 import optax
 
 from jaxreason.errors import InputError
+from jaxreason.masks.leaves import (
+    IndexMask,
+    PackedMask,
+    any_active,
+    check_leaf,
+    is_mask_leaf,
+    packed_shape,
+)
 
-
-@partial(jax.tree_util.register_dataclass, data_fields=["bits"], meta_fields=["shape"])
-@dataclass(frozen=True)
-class PackedMask:
-    """One bit per entry, packed along the last axis so that the other axes shard as before.
-
-    Attributes:
-        bits: [..., ceil(last / 8)] uint8, first entry in the lowest bit, padded with zeros;
-            [1] for a scalar parameter.
-        shape: of the parameter.
-    """
-
-    bits: Any
-    shape: tuple[int, ...]
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["indices"], meta_fields=["shape"])
-@dataclass(frozen=True)
-class IndexMask:
-    """The flat (row-major) positions of the active entries.
-
-    Attributes:
-        indices: [n] int32, ascending, each at most once. A position equal to the number of entries
-            is padding and ignored.
-        shape: of the parameter; fewer than 2**31 entries.
-    """
-
-    indices: Any
-    shape: tuple[int, ...]
-
-
-def is_mask_leaf(node: Any) -> bool:
-    """Whether `node` is a leaf of a mask tree, for `is_leaf=` of `jax.tree.map`."""
-    return isinstance(node, PackedMask | IndexMask)
+__all__ = [
+    "IndexMask",
+    "PackedMask",
+    "check_not_empty",
+    "expand",
+    "is_mask_leaf",
+    "match",
+    "pack",
+    "packed_shape",
+    "path_name",
+    "scatter",
+    "to_boolean",
+    "to_indices",
+    "unpack",
+]
 
 
 def _numpy(*arrays: Any) -> Any:
     """The module to compute with: numpy for host arrays, so that large masks stay on the host."""
     return np if all(isinstance(x, np.ndarray | np.generic) for x in arrays) else jnp
-
-
-def packed_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Shape of the bits of a parameter of this shape."""
-    *rows, last = tuple(shape) or (1,)
-    return (*rows, -(-last // 8))
 
 
 def unpack(bits: Any, shape: Sequence[int]) -> Any:
@@ -154,59 +135,6 @@ def to_indices(mask: Any, size: int | None = None) -> IndexMask:
     return IndexMask(found.astype(jnp.int32), mask.shape)
 
 
-def check_leaf(mask: Any, shape: Sequence[int] | None, name: str) -> None:
-    """Refuse what is no mask of a parameter of this shape.
-
-    Raises:
-        InputError: names the place, what is there and what was expected.
-    """
-    if isinstance(mask, bool | np.bool_):
-        return
-    if not isinstance(mask, PackedMask | IndexMask):
-        dtype = getattr(mask, "dtype", None)
-        if dtype is None:
-            raise InputError(f"{name} is {mask!r}: expected True, False or a bool array")
-        if not jnp.issubdtype(dtype, jnp.bool_):
-            nan = _has_nan(mask)
-            raise InputError(
-                f"{name} has dtype {dtype}{' and holds NaN' if nan else ''}: expected bool"
-            )
-        if shape is not None and np.ndim(mask) and tuple(np.shape(mask)) != tuple(shape):
-            raise InputError(f"{name} has shape {np.shape(mask)}: expected {tuple(shape)}")
-        return
-    if shape is not None and mask.shape != tuple(shape):
-        raise InputError(f"{name} is a mask of shape {mask.shape}: expected {tuple(shape)}")
-    if isinstance(mask, PackedMask):
-        good = mask.bits.dtype == jnp.uint8 and mask.bits.shape == packed_shape(mask.shape)
-        if not good:
-            raise InputError(
-                f"{name} has bits {mask.bits.dtype}{list(mask.bits.shape)}: expected "
-                f"uint8{list(packed_shape(mask.shape))} for shape {mask.shape}, as pack makes them"
-            )
-    else:
-        _check_indices(mask, name)
-
-
-def _check_indices(mask: IndexMask, name: str) -> None:
-    indices = mask.indices
-    if indices.ndim != 1 or not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise InputError(
-            f"{name} has indices {indices.dtype}{list(indices.shape)}: expected int32[n], "
-            "as to_indices makes them"
-        )
-    if isinstance(indices, jax.core.Tracer) or not indices.size:
-        return
-    low, high = int(indices.min()), int(indices.max())
-    if low < 0 or high > math.prod(mask.shape):
-        wrong = low if low < 0 else high
-        raise InputError(f"{name}: index {wrong} is outside of shape {mask.shape}")
-
-
-def _has_nan(mask: Any) -> bool:
-    floating = jnp.issubdtype(mask.dtype, jnp.floating) and not isinstance(mask, jax.core.Tracer)
-    return floating and bool(np.isnan(np.asarray(mask, np.float32)).any())
-
-
 def path_name(path: Sequence[Any]) -> str:
     """A tree path as words joined by `/`: `layers/gate`."""
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/") or "(root)"
@@ -239,29 +167,29 @@ def match(mask: Any, params: Any) -> tuple[list[tuple[str, Any, Any]], Any]:
             mask, is_leaf=lambda node: is_mask_leaf(node) or _is_hidden(node)
         )[0]
     }
-    used: set[tuple[str, ...]] = set()
+    covered: dict[tuple[str, ...], int] = {}
     triples = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_hidden)[0]:
         words, name = _words(path), path_name(path)
         if _is_hidden(leaf):
-            used.update(entry for entry in given if entry[: len(words)] == words)
+            for entry in given:
+                if entry[: len(words)] == words or words[: len(entry)] == entry:
+                    covered[entry] = covered.get(entry, 0) + 1
+            continue
         prefix = next((words[:n] for n in range(len(words), -1, -1) if words[:n] in given), None)
         if prefix is None:
-            if _is_hidden(leaf):
-                continue
             raise InputError(f"the mask has no entry for the parameter {name}")
-        used.add(prefix)
-        if _is_hidden(leaf):
-            continue
+        covered[prefix] = covered.get(prefix, 0) + 1
         found = given[prefix]
-        if prefix != words and (is_mask_leaf(found) or np.ndim(found)):
+        # An array may stand for a box around one parameter, such as a flax variable.
+        if covered[prefix] > 1 and (is_mask_leaf(found) or np.ndim(found)):
             raise InputError(
                 f"the mask entry {'/'.join(prefix) or '(root)'} is an array, but stands for the "
                 f"subtree of {name}: only True or False can"
             )
         check_leaf(found, np.shape(leaf), f"the mask entry {name}")
         triples.append((name, found, leaf))
-    extra = [words for words in given if words not in used and not _is_hidden(given[words])]
+    extra = [words for words in given if words not in covered and not _is_hidden(given[words])]
     if extra:
         raise InputError(f"the mask entry {'/'.join(extra[0])} matches no parameter")
     return triples, jax.tree.structure(params)
@@ -283,8 +211,17 @@ def expand(mask: Any, params: Any, *, allow_empty: bool = True) -> Any:
     array([False, False])
     """
     triples, structure = match(mask, params)
+    if not allow_empty:
+        check_not_empty(found for _, found, _ in triples)
     leaves = [to_boolean(found, np.shape(leaf)) for _, found, leaf in triples]
-    concrete = not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    if not allow_empty and concrete and not any(bool(leaf.any()) for leaf in leaves):
-        raise InputError("the mask is empty: no entry is active, so nothing could change")
     return jax.tree.unflatten(structure, leaves)
+
+
+def check_not_empty(leaves: Iterable[Any]) -> None:
+    """Refuse mask leaves that are known to hold no active entry at all.
+
+    Raises:
+        InputError: nothing could ever change.
+    """
+    if all(any_active(leaf) is False for leaf in leaves):
+        raise InputError("the mask is empty: no entry is active, so nothing could change")
