@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreason.countdown import CODES, Problem, judge
+from jaxreason.errors import InputError
 from jaxreason.rewards.reward import Reward
 from jaxreason.tokens import CountdownVocabulary
 from jaxreason.types import Completions
@@ -24,9 +25,16 @@ def countdown_reward(
         problems: the problem of each completion.
         completions: tokens, lengths and finished, as numpy arrays.
         vocabulary: the words of the numbers.
+
+    Raises:
+        InputError: not one problem per completion.
     """
     finished = np.asarray(completions.finished, bool)
     tokens, lengths = np.asarray(completions.tokens), np.asarray(completions.lengths)
+    if len(problems) != len(tokens):
+        raise InputError(
+            f"there are {len(problems)} problems for {len(tokens)} completions; expected one each"
+        )
     verdicts = [
         judge(problem, vocabulary.decode_words(row[: length - int(ended)]))
         for problem, row, length, ended in zip(problems, tokens, lengths, finished, strict=True)
