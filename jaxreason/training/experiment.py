@@ -31,9 +31,10 @@ from jaxreason.types import Completions, Params
 
 @dataclass(frozen=True)
 class NextTokenExperiment:
-    """Next-token training of one model on one data set; subclasses add `data`.
+    """Next-token training of one model on one data set; subclasses say what `data` is.
 
     Attributes:
+        data: the training problems.
         batch: how examples become rows.
         model: shape and numerics; vocabulary_size 0 stands for the size of the data's vocabulary.
         optimizer: AdamW and its schedule.
@@ -43,6 +44,7 @@ class NextTokenExperiment:
         loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
     """
 
+    data: Any = None
     batch: BatchConfig = field(default_factory=lambda: BatchConfig(batch_size=8, length=8192))
     model: TransformerConfig = field(
         default_factory=lambda: TransformerConfig(0, 4, 128, 4, 4, 32, 384)

@@ -200,6 +200,7 @@ def run_program(
     flops_per_token: float | None = None,
     wait: bool = False,
     clock: Clock | None = None,
+    updates_per_step: int = 1,
     progress: bool = True,
 ) -> TrainResult:
     """Repeat the program's step to the last one, resuming from what is in the run directory.
@@ -215,6 +216,7 @@ def run_program(
         flops_per_token: see `train`.
         wait: fetch the metrics of every step at once.
         clock: where the step itself measures its phases.
+        updates_per_step: optimizer updates in each step.
         progress: show progress on standard error.
     """
     run = Path(run_directory)
@@ -249,6 +251,7 @@ def run_program(
                 skipped=int(state.skipped),
                 flops_per_token=flops_per_token,
                 wait=wait,
+                updates_per_step=updates_per_step,
             )
             loop = _Loop(program.step, train_config, iterator, clock, recorder, checkpoints, asked)
             state = loop.run(state, int(extra["step"]), evaluate_fn)

@@ -51,6 +51,7 @@ class Recorder:
         skipped: updates skipped up to `step`.
         flops_per_token: model FLOPs of one token, for MFU.
         wait: fetch each step's metrics at once instead.
+        updates_per_step: optimizer updates in each step.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Recorder:
         skipped: int,
         flops_per_token: float | None,
         wait: bool,
+        updates_per_step: int = 1,
     ) -> None:
         self._file, self._display, self._clock, self._config = file, display, clock, config
         self._flops_per_token = flops_per_token
@@ -76,6 +78,7 @@ class Recorder:
         self._skipped = skipped
         self._consecutive = 0
         self._wait = wait
+        self._updates_per_step = updates_per_step
         self._row_start = _working(clock.seconds())
         self._row_tokens = 0
         self._row_step = step
@@ -125,7 +128,7 @@ class Recorder:
         rate = self._row_tokens / elapsed
         seconds_per_step = elapsed / max(self._step - self._row_step, 1)
         self._row_start, self._row_tokens, self._row_step = working, 0, self._step
-        update = max(self._step - self._skipped - 1, 0)
+        update = max(self._step * self._updates_per_step - self._skipped - 1, 0)
         flops = self._flops_per_token
         row = {
             "step": self._step,

@@ -1,0 +1,123 @@
+"""What all post-training of a trained model shares: its base, its precision, its update mask."""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jaxreason import masks
+from jaxreason.errors import InputError
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
+from jaxreason.training.loop import TrainConfig
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.precision import in_float32
+from jaxreason.training.runs import Run, load_run, read_config
+from jaxreason.types import Params
+
+ParamsDtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class PostTraining:
+    """Training that starts from a run directory; subclasses add the method.
+
+    Attributes:
+        base: run directory of the model to start from.
+        base_step: which of its checkpoints; the newest by default.
+        optimizer: of the model.
+        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
+        mask: file of a saved update mask; only the weights in it are trained.
+        mask_placement: "update" freezes the others for good; "gradient" masks gradients just
+            before the optimizer, as Mukherjee et al. 2025 do.
+        train: lengths and intervals.
+        mesh: how devices are arranged.
+        loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+    """
+
+    base: str = ""
+    base_step: int | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    params_dtype: ParamsDtype = "float32"
+    mask: str | None = None
+    mask_placement: Literal["update", "gradient"] = "update"
+    train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    loss_chunk: int = 0
+
+    kind: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        if self.params_dtype not in ("float32", "bfloat16"):
+            raise InputError(
+                f"params_dtype is {self.params_dtype!r}; expected 'float32' or 'bfloat16'"
+            )
+        if self.mask_placement not in ("update", "gradient"):
+            raise InputError(
+                f"mask_placement is {self.mask_placement!r}; expected 'update' or 'gradient'"
+            )
+        if self.loss_chunk < 0:
+            raise InputError(f"loss_chunk is {self.loss_chunk}; it must be at least 0")
+
+    def as_json(self) -> dict[str, Any]:
+        """What config.json holds besides the config of the base."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    def load_base(self) -> Run:
+        """The model to start from.
+
+        Raises:
+            InputError: `base` is not set.
+            FailureError: it is not a run directory, or has no such checkpoint.
+        """
+        if not self.base:
+            raise InputError("base is not set; give the run directory to start from: --base RUN")
+        return load_run(self.base, self.base_step)
+
+    def device_mesh(self) -> Mesh | None:
+        """The mesh over all devices; None on a single one."""
+        shape = self.mesh.shape(jax.device_count())
+        return None if math.prod(shape) == 1 else make_mesh(self.mesh)
+
+    def initial_params(self, base: Run) -> Params:
+        """The base's parameters, in the dtype they are to be stored in."""
+        dtype = jnp.dtype(self.params_dtype)
+        return jax.tree.map(lambda x: x.astype(dtype), base.params)
+
+    def optimizer_for(self, params: Params) -> optax.GradientTransformation:
+        """The optimizer with the mask and the precision that were asked for.
+
+        Raises:
+            InputError: the mask is not one of these parameters.
+        """
+        optimizer = make_optimizer(self.optimizer)
+        if self.mask is not None:
+            mask = masks.load_mask(self.mask)
+            if self.mask_placement == "update":
+                optimizer = masks.freeze_outside(optimizer, mask)
+            else:
+                optimizer = masked_before_the_optimizer(self.optimizer, mask)
+            jax.eval_shape(optimizer.init, params)  # refuses a mask of another model at once
+        return in_float32(optimizer) if self.params_dtype == "bfloat16" else optimizer
+
+
+def masked_before_the_optimizer(config: OptimizerConfig, mask: Any) -> optax.GradientTransformation:
+    """Clip by the norm of all gradients, mask them, then the optimizer (Mukherjee et al. 2025).
+
+    The clip comes first, as the paper replaces the gradient just before the optimizer's update.
+    """
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    bare = make_optimizer(dataclasses.replace(config, clip_norm=0.0))
+    return optax.chain(clip, masks.mask_gradients(mask), bare)
+
+
+def origin_json(base: str | Path) -> dict[str, Any]:
+    """The config of the run that post-training starts from."""
+    config = read_config(base)
+    return json.loads(json.dumps(config))

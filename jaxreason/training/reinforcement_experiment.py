@@ -1,0 +1,313 @@
+"""Reinforcement learning of a trained model on its verifiable task, as one record of choices."""
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxreason.errors import InputError
+from jaxreason.models import Critic
+from jaxreason.objectives.algorithm_config import AlgorithmConfig, check_group
+from jaxreason.objectives.algorithms import ALGORITHMS
+from jaxreason.objectives.policy_gradient import policy_gradient
+from jaxreason.objectives.process_reward import process_reward_loss
+from jaxreason.objectives.value import value_loss
+from jaxreason.sampling import autoregressive
+from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.sharding.rules import TRANSFORMER_RULES
+from jaxreason.training.clock import Clock
+from jaxreason.training.loop import Program, TrainResult, run_program
+from jaxreason.training.optimizer import make_optimizer
+from jaxreason.training.post_training import PostTraining, origin_json
+from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
+from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource, encode_prompts
+from jaxreason.training.runs import Run
+from jaxreason.training.state import TrainState, abstract_state, state_from_params
+from jaxreason.training.step import Step, make_step
+from jaxreason.types import Objective, Params
+
+
+@dataclass(frozen=True)
+class ReinforcementExperiment(PostTraining):
+    """Online RL from a run directory, on the problems that run was trained on or others.
+
+    Attributes:
+        base: run directory of the model to start from.
+        base_step: which of its checkpoints; the newest by default.
+        method: name of a published algorithm, see `jaxreason.objectives.algorithms`.
+        overrides: fields of its `AlgorithmConfig` that are to differ, such as `clip_high 0.3`.
+        problems: number of different training problems.
+        problem_changes: fields of the base's data to change, such as `generator kruskal` or
+            `seed 1`.
+        rollout: how many completions a step learns from, and how they are drawn.
+        optimizer: of the policy; a step makes `rollout.epochs` x `rollout.minibatches` updates.
+        auxiliary_rate: learning rate of the critic or reward model over the policy's.
+        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
+        mask: file of a saved update mask; only the weights in it are trained.
+        mask_placement: "update" freezes the others for good; "gradient" masks gradients just
+            before the optimizer, as Mukherjee et al. 2025 do.
+        held_out: problems of the validation split decoded greedily at every evaluation.
+        train: lengths and intervals; a step is a rollout with its updates.
+        mesh: how devices are arranged.
+        loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+    """
+
+    method: str = "grpo"
+    overrides: dict[str, str] = field(default_factory=dict)
+    problems: int = 10_000
+    problem_changes: dict[str, str] = field(default_factory=dict)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    auxiliary_rate: float = 1.0
+    held_out: int = 200
+
+    kind = "reinforcement"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_group(self.algorithm(), self.rollout.group)
+        for name, least in (("problems", 1), ("held_out", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if not self.auxiliary_rate > 0:
+            raise InputError(f"auxiliary_rate is {self.auxiliary_rate}; expected more than 0")
+
+    def algorithm(self) -> AlgorithmConfig:
+        """The published algorithm with the overrides.
+
+        Raises:
+            InputError: unknown method or field, or a value that does not fit.
+        """
+        if self.method not in ALGORITHMS:
+            raise InputError(f"method is {self.method!r}; expected one of {', '.join(ALGORITHMS)}")
+        preset = ALGORITHMS[self.method]
+        return replace(preset, **typed_fields(AlgorithmConfig, self.overrides, "overrides"))
+
+    def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
+        """Train in a run directory, or go on with what is there.
+
+        Raises:
+            InputError: fields that do not fit each other or the base, or a directory of another
+                experiment.
+            FailureError: see `training.loop.train`; no base run.
+        """
+        base = self.load_base()
+        mesh = self.device_mesh()
+        self._check_rows(mesh)
+        clock = Clock()
+        source = base.experiment.source(
+            split="train",
+            count=self.problems,
+            **typed_fields(type(base.experiment.data), self.problem_changes, "problem_changes"),
+        )
+        params = self.initial_params(base)
+        build = _Builder(self, base, params, mesh, clock, source)
+        rollout = self.rollout
+        stream = PromptStream(self.problems, rollout.prompts * rollout.oversample, self.train.seed)
+        return run_program(
+            run_directory,
+            build.program(),
+            optimizer_config=self.optimizer,
+            train_config=self.train,
+            batches=stream,
+            config_json={**self.as_json(), "origin": origin_json(self.base)},
+            evaluate_fn=held_out_rewards(base, rollout, self.held_out, mesh),
+            clock=clock,
+            updates_per_step=rollout.epochs * rollout.minibatches,
+            progress=progress,
+        )
+
+    def _check_rows(self, mesh: Mesh | None) -> None:
+        ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+        if self.rollout.prompts % ways:
+            raise InputError(
+                f"rollout.prompts is {self.rollout.prompts}; it must be a multiple of mesh axes "
+                f"replica x fsdp ({ways})"
+            )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Puts the pieces of one experiment together."""
+
+    experiment: ReinforcementExperiment
+    base: Run
+    params: Params
+    mesh: Mesh | None
+    clock: Clock
+    source: Any
+
+    def program(self) -> Program:
+        """The step of the algorithm, and the state it starts from."""
+        e, model = self.experiment, self.base.model
+        algorithm, chunk = e.algorithm(), e.loss_chunk or None
+        rollout = e.rollout
+        objective = policy_gradient(
+            model,
+            algorithm,
+            max_tokens=rollout.max_new_tokens,
+            batch_rows=rollout.rows // rollout.minibatches,
+            temperature=rollout.temperature,
+            chunk=chunk,
+        )
+        optimizer = e.optimizer_for(self.params)
+        update = self.make_step(objective, optimizer)
+        auxiliary = self.auxiliary(algorithm)
+        step = ReinforcementStep(
+            self.rollouts(),
+            algorithm,
+            make_scorers(model, algorithm, rollout, chunk),
+            update,
+            None if auxiliary is None else auxiliary[0],
+            self.reference() if algorithm.needs_reference else None,
+            self.mesh,
+            self.clock,
+        )
+        key = jax.random.key(e.train.seed)
+
+        def initial() -> TrainState:
+            state = state_from_params(self.params, optimizer, key, self.mesh)
+            return state if auxiliary is None else state._replace(auxiliary=auxiliary[2]())
+
+        def abstract() -> TrainState:
+            state = abstract_state(lambda _: self.params, optimizer, self.mesh)
+            return state if auxiliary is None else state._replace(auxiliary=auxiliary[1]())
+
+        return Program(step, abstract, initial)
+
+    def make_step(self, objective: Objective, optimizer: optax.GradientTransformation) -> Step:
+        return make_step(
+            objective, optimizer, self.mesh, TRANSFORMER_RULES, self.experiment.train.accumulation
+        )
+
+    def auxiliary(
+        self, algorithm: AlgorithmConfig
+    ) -> tuple[Step, Callable[[], TrainState], Callable[[], TrainState]] | None:
+        """Step, abstract and initial state of the second network, in float32."""
+        if algorithm.auxiliary is None:
+            return None
+        e, model = self.experiment, self.base.model
+        rate = e.optimizer.learning_rate * e.auxiliary_rate
+        optimizer = make_optimizer(replace(e.optimizer, learning_rate=rate))
+        if algorithm.auxiliary == "critic":
+            critic = Critic(model.config)
+            objective = value_loss(critic, algorithm.value_clip)
+            params = critic.from_policy(self.base.params)
+        else:
+            chunk = e.loss_chunk or None
+            objective = process_reward_loss(model, algorithm.process_beta, chunk)
+            params = self.base.params
+        key = jax.random.key(e.train.seed)
+        return (
+            self.make_step(objective, optimizer),
+            lambda: abstract_state(lambda _: params, optimizer, self.mesh),
+            lambda: state_from_params(params, optimizer, key, self.mesh),
+        )
+
+    def reference(self) -> Params:
+        """The base model's parameters, as they are at the start, on the mesh."""
+        state = state_from_params(self.params, optax.identity(), jax.random.key(0), self.mesh)
+        return state.params
+
+    def rollouts(self) -> RolloutSource:
+        rollout, vocabulary = self.experiment.rollout, self.source.vocabulary
+        sampler = autoregressive(
+            self.base.model,
+            max_new_tokens=rollout.max_new_tokens,
+            eos=vocabulary.eos,
+            pad=vocabulary.pad,
+            temperature=rollout.temperature,
+            top_k=rollout.top_k or None,
+            top_p=rollout.top_p,
+            samples=rollout.group,
+        )
+        return RolloutSource(
+            rollout,
+            sampler,
+            self.base.experiment.reward,
+            self.source.problem,
+            vocabulary,
+            self.mesh,
+            self.clock.measure,
+        )
+
+
+def held_out_rewards(
+    base: Run, config: RolloutConfig, count: int, mesh: Mesh | None, batch_size: int = 64
+) -> Callable[[Params, int], Mapping[str, float]]:
+    """`(params, step) -> numbers`: mean reward and breakdown on held-out problems, greedy.
+
+    The problems are those of the validation split of the base's data.
+    """
+    source = base.experiment.source(split="validation", count=count)
+    vocabulary = source.vocabulary
+    sampler = autoregressive(
+        base.model,
+        max_new_tokens=config.max_new_tokens,
+        eos=vocabulary.eos,
+        pad=vocabulary.pad,
+        temperature=0,
+    )
+
+    def evaluate(params: Params, step: int) -> Mapping[str, float]:
+        del step
+        found: dict[str, list[np.ndarray]] = {}
+        for first in range(0, count, batch_size):
+            indices = range(first, min(first + batch_size, count))
+            problems = [source.problem(i) for i in indices]
+            padded = problems + problems[-1:] * (batch_size - len(problems))
+            prompts = place_batch(encode_prompts(vocabulary, padded), mesh)
+            completions = jax.device_get(sampler(params, prompts, jax.random.key(0)))
+            reward = base.experiment.reward(padded, completions)
+            for name, values in {"reward": reward.values, **reward.breakdown}.items():
+                found.setdefault(name, []).append(values[: len(problems)])
+        return {
+            f"held_out_{name}": float(np.concatenate(parts).mean()) for name, parts in found.items()
+        }
+
+    return evaluate
+
+
+def typed_fields(kind: Any, given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Values of dataclass fields from text, as their types say.
+
+    Raises:
+        InputError: an unknown field, or text that is no value of its type.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {f.name for f in dataclasses.fields(kind)}
+    result = {}
+    for key, text in given.items():
+        if key not in fields:
+            raise InputError(
+                f"{name} has the unknown field {key!r}; expected some of {', '.join(fields)}"
+            )
+        try:
+            result[key] = _typed(hints[key], text)
+        except ValueError as error:
+            raise InputError(f"{name} {key} is {text!r}: {error}") from error
+    return result
+
+
+def _typed(hint: Any, text: Any) -> Any:
+    if not isinstance(text, str) or hint is str or typing.get_origin(hint) is Literal:
+        return text
+    options = typing.get_args(hint) or (hint,)
+    if text.lower() == "none" and type(None) in options:
+        return None
+    if bool in options:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("expected true or false")
+        return text.lower() == "true"
+    if int in options:
+        return int(text)
+    if float in options:
+        return float(text)
+    return text

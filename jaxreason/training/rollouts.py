@@ -1,0 +1,308 @@
+"""From prompts to judged completions: what a policy does before it learns from it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreason.data.pipeline import epoch_order
+from jaxreason.errors import InputError
+from jaxreason.rewards import Reward, RewardFunction
+from jaxreason.sharding.mesh import place_batch
+from jaxreason.types import Batch, Completions, Params, Sampler
+
+LENGTH_STEP = 32
+"""Rows are padded to multiples of this, so that few programs are compiled."""
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How many completions a step learns from, and how they are drawn.
+
+    Attributes:
+        prompts: prompts per step.
+        group: completions of each.
+        max_new_tokens: limit of a completion, its end token included.
+        temperature: of the sampling, and of the probabilities the objective sees.
+        top_k: sample among the k most likely tokens only; 0 for all.
+        top_p: sample from the smallest set of tokens with at least this probability.
+        epochs: passes over the completions of a step.
+        minibatches: updates per pass; each sees 1 / minibatches of the completions.
+        keep: "all" groups; or those whose rewards differ and whose mean lies in `mean_between`,
+            drawing up to `oversample` x `prompts` prompts to find them (DAPO's dynamic sampling,
+            PRIME's accuracy filter). Where too few are found, others fill the step.
+        mean_between: see `keep`.
+        oversample: see `keep`.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    prompts: int = 16
+    group: int = 8
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    epochs: int = 1
+    minibatches: int = 1
+    keep: str = "all"
+    mean_between: tuple[float, float] = (0.0, 1.0)
+    oversample: int = 1
+
+    def __post_init__(self) -> None:
+        least = dict.fromkeys(("prompts", "group", "max_new_tokens", "epochs", "oversample"), 1)
+        for name, minimum in {**least, "minibatches": 1, "top_k": 0}.items():
+            if getattr(self, name) < minimum:
+                raise InputError(
+                    f"rollout.{name} is {getattr(self, name)}; it must be at least {minimum}"
+                )
+        if not (self.temperature > 0 and np.isfinite(self.temperature)):
+            raise InputError(
+                f"rollout.temperature is {self.temperature}; a policy that learns from its own "
+                "samples needs a temperature above 0"
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"rollout.top_p is {self.top_p}; it must lie in (0, 1]")
+        if self.keep not in ("all", "informative"):
+            raise InputError(f"rollout.keep is {self.keep!r}; expected 'all' or 'informative'")
+        low, high = self.mean_between
+        if not low <= high:
+            raise InputError(f"rollout.mean_between is {self.mean_between}; expected low, high")
+        if self.keep == "all" and self.oversample > 1:
+            raise InputError(
+                f"rollout.oversample is {self.oversample}, but rollout.keep is 'all': nothing "
+                "would be dropped; set keep to 'informative'"
+            )
+        if self.rows % self.minibatches:
+            raise InputError(
+                f"rollout.minibatches is {self.minibatches}; it must divide prompts x group "
+                f"= {self.rows}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Completions a step learns from."""
+        return self.prompts * self.group
+
+
+class Rollout(NamedTuple):
+    """Judged completions on the host, prompt-major; see `RolloutConfig.group`.
+
+    Attributes:
+        batch: `tokens, targets_mask, segments, positions` [rows, length], prompt and completion in
+            one row.
+        finished: [rows] bool.
+        log_probabilities: [rows] float32, the sampler's own, summed over each completion.
+        lengths: [rows] int32, tokens of each completion.
+        reward: one value per row, and its breakdown.
+    """
+
+    batch: dict[str, np.ndarray]
+    finished: np.ndarray
+    log_probabilities: np.ndarray
+    lengths: np.ndarray
+    reward: Reward
+
+    def take(self, rows: np.ndarray) -> "Rollout":
+        """Some of the rows."""
+        return jax.tree.map(lambda x: x[rows], self)
+
+
+class PromptStream:
+    """Batches of problem indices, every problem once per epoch, in a seeded order.
+
+    Args:
+        count: number of problems.
+        rows: indices per batch.
+        seed: of the order.
+    """
+
+    def __init__(self, count: int, rows: int, seed: int) -> None:
+        if count < rows:
+            raise InputError(
+                f"problems is {count}; a step samples from {rows} different ones, so there must "
+                "be at least as many"
+            )
+        self._count, self._rows, self._seed, self._position = count, rows, seed, 0
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return PromptStream(self._count, self._rows, self._seed)
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        places = np.arange(self._position, self._position + self._rows)
+        self._position += self._rows
+        epochs = places // self._count
+        orders = {e: epoch_order(self._count, self._seed, e) for e in set(epochs.tolist())}
+        picked = [orders[e][p] for e, p in zip(epochs.tolist(), places % self._count, strict=True)]
+        return {"problems": np.array(picked, np.int64)}
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the stream stands, and of which stream it is."""
+        return {
+            "position": self._position,
+            "identity": [self._count, self._rows, self._seed],
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            InputError: it belongs to another stream.
+        """
+        identity = [self._count, self._rows, self._seed]
+        if state["identity"] != identity:
+            raise InputError(
+                f"the saved position is of a stream of (problems, rows, seed) "
+                f"{state['identity']}, this one has {identity}; resume with the same values"
+            )
+        self._position = state["position"]
+
+
+def encode_prompts(vocabulary: Any, problems: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Prompts `{tokens [B, T], lengths [B]}` int32, right-padded to a multiple of `LENGTH_STEP`."""
+    prompts = [vocabulary.encode_prompt(problem) for problem in problems]
+    lengths = np.array([prompt.size for prompt in prompts], np.int32)
+    width = LENGTH_STEP * -(-int(lengths.max()) // LENGTH_STEP)
+    tokens = np.full((len(prompts), width), vocabulary.pad, np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : prompt.size] = prompt
+    return {"tokens": tokens, "lengths": lengths}
+
+
+def join(
+    prompts: Mapping[str, np.ndarray], completions: Completions, group: int, pad: int
+) -> dict[str, np.ndarray]:
+    """Each prompt with its completions as rows of one batch, the completions as targets."""
+    prompt_lengths = np.repeat(np.asarray(prompts["lengths"]), group)
+    lengths = np.asarray(completions.lengths)
+    rows, widest = len(lengths), int((prompt_lengths + lengths).max())
+    width = LENGTH_STEP * -(-widest // LENGTH_STEP)
+    column = np.arange(width)
+    ends = (prompt_lengths + lengths)[:, None]
+    in_completion = (column >= prompt_lengths[:, None]) & (column < ends)
+    tokens = np.full((rows, width), pad, np.int32)
+    repeated = np.repeat(prompts["tokens"], group, axis=0)
+    in_prompt = column < prompt_lengths[:, None]
+    held = min(width, repeated.shape[1])
+    tokens[:, :held] = np.where(in_prompt[:, :held], repeated[:, :held], pad)
+    drawn = np.asarray(completions.tokens)
+    source = np.clip(column - prompt_lengths[:, None], 0, drawn.shape[1] - 1)
+    tokens = np.where(in_completion, np.take_along_axis(drawn, source, axis=1), tokens)
+    real = column < ends
+    return {
+        "tokens": tokens,
+        "targets_mask": in_completion,
+        "segments": real.astype(np.int32),
+        "positions": np.where(real, column, 0).astype(np.int32),
+    }
+
+
+@dataclass(frozen=True)
+class RolloutSource:
+    """Draws and judges completions.
+
+    Attributes:
+        config: how many, and how.
+        sampler: of the policy, `config.group` completions per prompt.
+        reward: the verifier.
+        problem: index to problem.
+        vocabulary: `encode_prompt` and `pad`.
+        mesh: devices the prompts are split over; None for one.
+        measure: context manager by phase name, such as `Clock.measure`.
+    """
+
+    config: RolloutConfig
+    sampler: Sampler
+    reward: RewardFunction
+    problem: Callable[[int], Any]
+    vocabulary: Any
+    mesh: Mesh | None
+    measure: Callable[[str], Any]
+
+    def __call__(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
+        """`config.prompts` groups, from the first of the given problems that qualify."""
+        config, chunks = self.config, []
+        for number in range(len(indices) // config.prompts):
+            first = number * config.prompts
+            chosen = indices[first : first + config.prompts]
+            chunks.append(self.draw(params, chosen, jax.random.fold_in(key, number)))
+            if config.keep == "all" or sum(self.good(c).sum() for c in chunks) >= config.prompts:
+                break
+        rollout = chunks[0] if len(chunks) == 1 else concatenate(chunks, self.vocabulary.pad)
+        # Qualifying groups first, each kind in the order drawn.
+        order = np.argsort(~self.good(rollout), kind="stable")[: config.prompts]
+        rows = (order[:, None] * config.group + np.arange(config.group)).ravel()
+        return rollout.take(rows)
+
+    def good(self, rollout: Rollout) -> np.ndarray:
+        """[groups] bool: which groups qualify."""
+        rewards = rollout.reward.values.reshape(-1, self.config.group)
+        if self.config.keep == "all":
+            return np.ones(len(rewards), bool)
+        low, high = self.config.mean_between
+        mean = rewards.mean(axis=1)
+        return (rewards.max(axis=1) > rewards.min(axis=1)) & (low <= mean) & (mean <= high)
+
+    def draw(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
+        """The completions of some problems."""
+        problems = [self.problem(int(index)) for index in indices]
+        prompts = encode_prompts(self.vocabulary, problems)
+        with self.measure("sampling"):
+            placed: Batch = place_batch(prompts, self.mesh)
+            if self.mesh is None:
+                completions = self.sampler(params, placed, key)
+            else:
+                with jax.set_mesh(self.mesh):
+                    completions = self.sampler(params, placed, key)
+            completions = jax.device_get(completions)
+        group = self.config.group
+        with self.measure("reward"):
+            answered = [problem for problem in problems for _ in range(group)]
+            reward = self.reward(answered, completions)
+            check_reward(reward, len(answered))
+        return Rollout(
+            join(prompts, completions, group, self.vocabulary.pad),
+            np.asarray(completions.finished),
+            np.asarray(completions.log_probabilities).sum(axis=1),
+            np.asarray(completions.lengths),
+            reward,
+        )
+
+
+def concatenate(rollouts: Sequence[Rollout], pad: int) -> Rollout:
+    """Rows of several rollouts, padded to the longest."""
+    width = max(rollout.batch["tokens"].shape[1] for rollout in rollouts)
+
+    def widen(name: str, x: np.ndarray) -> np.ndarray:
+        value = pad if name == "tokens" else 0
+        return np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=value)
+
+    wide = [
+        rollout._replace(batch={n: widen(n, x) for n, x in rollout.batch.items()})
+        for rollout in rollouts
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *wide)
+
+
+def check_reward(reward: Reward, rows: int) -> None:
+    """Refuse rewards that are no finite number per completion.
+
+    Raises:
+        InputError: names the shape or the first bad entry.
+    """
+    for name, values in {"values": reward.values, **reward.breakdown}.items():
+        if np.shape(values) != (rows,):
+            raise InputError(
+                f"reward {name} has shape {np.shape(values)}; expected one number for each of "
+                f"{rows} completions, ({rows},)"
+            )
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            row = int(bad[0])
+            raise InputError(
+                f"reward {name} of completion {row} is {values[row]}; expected a finite number"
+            )
