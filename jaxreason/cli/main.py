@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "train": "train a model as an experiment file describes",
     "evaluate": "sample from a run's model and judge every completion",
     "report": "write the report of a run: tables, curves, pictures",
+    "compare": "compare two checkpoints: update sparsity and rank",
     "delta": "make or apply a lossless sparse difference of two checkpoints",
 }
 

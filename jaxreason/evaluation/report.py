@@ -1,13 +1,12 @@
 """A report of one or several runs: one HTML page, the figures as PNG, the numbers as JSON."""
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxreason.evaluation import facts, figures, gallery, length_figures, page, sections
+from jaxreason.evaluation.report_folder import put_in_place
 from jaxreason.evaluation.runs import (
     RunRecord,
     generators_of,
@@ -16,7 +15,6 @@ from jaxreason.evaluation.runs import (
     regimes_of,
 )
 from jaxreason.evaluation.style import THEMES, Theme
-from jaxreason.training.files import disk_errors
 
 Draw = Callable[[Sequence[RunRecord], Theme], bytes | None]
 
@@ -185,18 +183,5 @@ def write_report(
     runs = read_runs(directories, evaluation)
     folder = Path(out) if out is not None else runs[0].directory / "report"
     html, images, found = build(runs)
-    with disk_errors(str(folder)):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as name:
-            fresh = Path(name)
-            for image, data in images.items():
-                (fresh / f"{image}.png").write_bytes(data)
-            (fresh / "report.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-            (fresh / "report.html").write_text(html)
-            folder.mkdir(exist_ok=True)
-            for old in (*folder.glob("mazes_*.png"), folder / "report.html"):
-                old.unlink(missing_ok=True)
-            # The page goes last: while it is there, all it stands for is.
-            for path in sorted(fresh.iterdir(), key=lambda path: path.suffix == ".html"):
-                os.replace(path, folder / path.name)
-    return folder / "report.html"
+    texts = {"report.json": json.dumps(found, indent=1, allow_nan=False) + "\n"}
+    return put_in_place(folder, "report.html", html, texts, images, stale="mazes_*.png")

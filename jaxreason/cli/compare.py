@@ -1,0 +1,107 @@
+"""`jaxreason compare`: how sparse and how full-rank the difference of two checkpoints is."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jaxreason.analysis.equality import Mode
+from jaxreason.cli.options import parse_options
+
+if TYPE_CHECKING:
+    from jaxreason.analysis.comparison import CompareSettings, Comparison
+    from jaxreason.analysis.tensors import Checkpoint
+
+HELP = "compare two checkpoints: update sparsity and rank"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two checkpoints: update sparsity under every rule of equality, norms and rank.
+
+    A checkpoint is a run directory (RUN, or RUN@STEP for one of its steps), an Orbax checkpoint, a
+    safetensors file or a folder of them; tensors are read one at a time, so memory stays small.
+    """
+
+    before: Annotated[str, tyro.conf.Positional]
+    """the checkpoint before the update"""
+    after: Annotated[str, tyro.conf.Positional]
+    """the checkpoint after it"""
+    tolerance: float = 1e-5
+    """largest difference that counts as none, in the modes `absolute` and `paper`"""
+    mode: Mode = "absolute"
+    """rule of the tables by layer and matrix; `paper` adds the numbers of the authors' script"""
+    rank: bool = True
+    """compute singular values, which takes most of the time"""
+    json: bool = False
+    """print everything as JSON (keys: see jaxreason/analysis/documents.py) instead of tables"""
+    report: Path | None = None
+    """write a page with pictures (compare.html), PNGs and compare.json into this folder"""
+
+
+def run(argv: Sequence[str]) -> None:
+    """Runs the subcommand.
+
+    Raises:
+        InputError: bad options, no such checkpoint, pickle-based files, checkpoints of different
+            models.
+        FailureError: a damaged checkpoint, a disk that refuses.
+    """
+    arguments = parse_options(Compare, argv, "jaxreason compare")
+    from rich.console import Console
+
+    from jaxreason.analysis.checkpoints import open_checkpoint
+    from jaxreason.analysis.comparison import CompareSettings
+    from jaxreason.analysis.documents import document
+
+    settings = CompareSettings(arguments.mode, arguments.tolerance, arguments.rank)
+    before, after = open_checkpoint(arguments.before), open_checkpoint(arguments.after)
+    comparison = _compare(before, after, settings)
+    if arguments.json:
+        print(json.dumps(document(comparison), allow_nan=False))
+    else:
+        from jaxreason.evaluation.comparison_tables import tables
+
+        console = Console()
+        for table in tables(comparison):
+            console.print(table)
+            console.print()
+    if arguments.report is not None:
+        from jaxreason.evaluation.comparison_report import write_comparison
+
+        path = write_comparison(comparison, arguments.report)
+        Console(stderr=arguments.json).print(f"written to {path}", style="dim", soft_wrap=True)
+
+
+def _compare(
+    before: "Checkpoint", after: "Checkpoint", settings: "CompareSettings"
+) -> "Comparison":
+    """Compares with a bar that counts weights, on a terminal's standard error only."""
+    from jaxreason.analysis.comparison import compare
+
+    with _bar(before.parameters) as advance:
+        return compare(before, after, settings, advance)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Any]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("[dim]{task.description}", justify="left"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading", total=total)
+        yield lambda name, size: progress.update(task, advance=size, description=name)

@@ -1,0 +1,51 @@
+"""The folder of a report, put in place whole."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxreason.training.files import disk_errors
+
+
+def put_in_place(
+    folder: Path,
+    page: str,
+    html: str,
+    texts: Mapping[str, str],
+    images: Mapping[str, bytes],
+    stale: str | None = None,
+) -> Path:
+    """Writes a report so that a half-written one never stands as complete.
+
+    Files of an earlier report are replaced, other files in the folder are left alone.
+
+    Args:
+        folder: made if need be.
+        page: file name of the page, put in place last.
+        html: its text.
+        texts: other files by name.
+        images: PNGs by name without suffix.
+        stale: pattern of earlier files to remove.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FailureError: the disk refuses.
+    """
+    with disk_errors(str(folder)):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as name:
+            fresh = Path(name)
+            for image, data in images.items():
+                (fresh / f"{image}.png").write_bytes(data)
+            for file, text in {**texts, page: html}.items():
+                (fresh / file).write_text(text)
+            folder.mkdir(exist_ok=True)
+            for old in (*(folder.glob(stale) if stale else ()), folder / page):
+                old.unlink(missing_ok=True)
+            # The page goes last: while it is there, all it stands for is.
+            for path in sorted(fresh.iterdir(), key=lambda path: path.name == page):
+                os.replace(path, folder / path.name)
+    return folder / page
