@@ -5,7 +5,7 @@ a sum is kept as its added and its subtracted terms, a product as its numerators
 both sorted, so that `a - (b - c)` and `c + a - b` are the same `a + c - b`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from itertools import combinations
@@ -19,6 +19,8 @@ MOST_NUMBERS = 5
 
 _Codes = tuple[int, ...]
 _Terms = tuple[_Codes, ...]
+# Whole values stay `int` where they can, which is faster than `Fraction`.
+_Value = int | Fraction
 
 # Expressions are tuples of codes, which compare fast: a number stands for itself, a symbol is
 # negative.
@@ -33,7 +35,7 @@ class _Form(NamedTuple):
     would (numerators, denominators).
     """
 
-    value: Fraction
+    value: _Value
     codes: _Codes
     terms: tuple[_Terms, _Terms]
     factors: tuple[_Terms, _Terms]
@@ -53,8 +55,8 @@ def solutions(problem: Problem) -> list[tuple[str, ...]]:
             f"the problem has {len(problem.numbers)} numbers; the solver takes at most "
             f"{MOST_NUMBERS}"
         )
-    found = [form.codes for form in _forms(problem.numbers) if form.value == problem.target]
-    return [_words(codes) for codes in sorted(found, key=_complexity)]
+    found = _enumerate(problem.numbers, problem.target)
+    return [_words(form.codes) for form in sorted(found, key=_complexity)]
 
 
 def canonical_solution(problem: Problem) -> tuple[str, ...]:
@@ -70,11 +72,10 @@ def canonical_solution(problem: Problem) -> tuple[str, ...]:
     return found[0]
 
 
-def _complexity(codes: _Codes) -> tuple[int, int, int, int, _Codes]:
-    return (
-        *(len(codes), codes.count(_DIVIDE), codes.count(_TIMES), codes.count(_MINUS)),
-        codes,
-    )
+def _complexity(form: _Form) -> tuple[int, int, int, int, _Codes]:
+    codes = form.codes
+    signs = (codes.count(_DIVIDE), codes.count(_TIMES), codes.count(_MINUS))
+    return (len(codes), *signs, codes)
 
 
 def _words(codes: _Codes) -> tuple[str, ...]:
@@ -84,16 +85,23 @@ def _words(codes: _Codes) -> tuple[str, ...]:
 @lru_cache(maxsize=512)
 def _forms(numbers: tuple[int, ...]) -> tuple[_Form, ...]:
     """Every expression that uses each of the ascending numbers once."""
+    return _enumerate(numbers, None)
+
+
+def _enumerate(numbers: tuple[int, ...], target: int | None) -> tuple[_Form, ...]:
+    """`_forms`, but with a target only those that make it; the others are not built."""
     if len(numbers) == 1:
-        ((codes),) = (numbers,)
-        alone: tuple[_Terms, _Terms] = ((codes,), ())
-        return (_Form(Fraction(numbers[0]), codes, alone, alone),)
+        alone: tuple[_Terms, _Terms] = ((numbers,), ())
+        form = _Form(numbers[0], numbers, alone, alone)
+        return (form,) if target in (None, numbers[0]) else ()
     found: dict[_Codes, _Form] = {}
     for left, right in _halves(numbers):
         for a in _forms(left):
             for b in _forms(right):
-                for form in _combined(a, b):
-                    found.setdefault(form.codes, form)
+                for value, make, first, second in _combined(a, b):
+                    if target is None or value == target:
+                        form = make(value, first, second)
+                        found.setdefault(form.codes, form)
     return tuple(found.values())
 
 
@@ -109,26 +117,34 @@ def _halves(numbers: tuple[int, ...]) -> set[tuple[tuple[int, ...], tuple[int, .
     return parts
 
 
-def _combined(a: _Form, b: _Form) -> Iterator[_Form]:
+_Make = Callable[[_Value, _Terms, _Terms], _Form]
+
+
+def _combined(a: _Form, b: _Form) -> Iterator[tuple[_Value, _Make, _Terms, _Terms]]:
+    """The expressions of two: each value, and from what which function makes the form."""
     (plus_a, minus_a), (plus_b, minus_b) = a.terms, b.terms
-    yield _sum(a.value + b.value, plus_a + plus_b, minus_a + minus_b)
-    yield _sum(a.value - b.value, plus_a + minus_b, minus_a + plus_b)
-    yield _sum(b.value - a.value, plus_b + minus_a, minus_b + plus_a)
+    yield a.value + b.value, _sum, plus_a + plus_b, minus_a + minus_b
+    yield a.value - b.value, _sum, plus_a + minus_b, minus_a + plus_b
+    yield b.value - a.value, _sum, plus_b + minus_a, minus_b + plus_a
     (over_a, under_a), (over_b, under_b) = a.factors, b.factors
-    yield _product(a.value * b.value, over_a + over_b, under_a + under_b)
+    yield a.value * b.value, _product, over_a + over_b, under_a + under_b
     if b.value:
-        yield _product(a.value / b.value, over_a + under_b, under_a + over_b)
+        yield _quotient(a.value, b.value), _product, over_a + under_b, under_a + over_b
     if a.value:
-        yield _product(b.value / a.value, over_b + under_a, under_b + over_a)
+        yield _quotient(b.value, a.value), _product, over_b + under_a, under_b + over_a
 
 
-def _sum(value: Fraction, added: _Terms, subtracted: _Terms) -> _Form:
+def _quotient(a: _Value, b: _Value) -> _Value:
+    return Fraction(a) / b if a % b else a // b
+
+
+def _sum(value: _Value, added: _Terms, subtracted: _Terms) -> _Form:
     added, subtracted = _ordered(added), _ordered(subtracted)
     codes = _joined(added, _PLUS, subtracted, _MINUS)
     return _Form(value, codes, (added, subtracted), (((_OPEN, *codes, _CLOSE),), ()))
 
 
-def _product(value: Fraction, over: _Terms, under: _Terms) -> _Form:
+def _product(value: _Value, over: _Terms, under: _Terms) -> _Form:
     over, under = _ordered(over), _ordered(under)
     codes = _joined(over, _TIMES, under, _DIVIDE)
     return _Form(value, codes, ((codes,), ()), (over, under))
