@@ -1,0 +1,1 @@
+"""Where masks come from: each source is a pure function that returns a tree of bool like params."""
