@@ -171,7 +171,7 @@ class ReinforcementStep:
             state, process = self._process_rewards(state, rollout, batch, number, metrics)
             inputs["process_rewards"] = process
         unscored = {"log_probabilities": np.zeros(rollout.batch["tokens"].shape, np.float32)}
-        result = self.scorers.advantages(place_batch(unscored, self.mesh) | inputs)
+        result = self.scorers.advantages({**place_batch(unscored, self.mesh), **inputs})
         for name in ("shaped_reward", "dropped"):
             metrics[name] = jax.device_get(result["metrics"][name])
         learned = {name: x for name, x in result.items() if name != "metrics"}

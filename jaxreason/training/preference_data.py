@@ -1,0 +1,242 @@
+"""The data of a preference run: drawn and judged once, scored by the reference, kept in a file."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxreason.errors import InputError
+from jaxreason.objectives.pairs import SEQUENCES, check_preferences, pair_scores
+from jaxreason.sampling import autoregressive
+from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.training import completions
+from jaxreason.training.completions import Completed, SamplingConfig
+from jaxreason.training.fingerprint import fingerprint
+from jaxreason.training.rollouts import RolloutConfig, RolloutSource
+from jaxreason.training.runs import Run
+from jaxreason.training.state import state_from_params
+from jaxreason.training.stored_batches import Arrays, read_arrays, write_arrays
+from jaxreason.types import Batch, Params
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What to make of the base's completions.
+
+    Attributes:
+        rows: "pairs", "labelled" (single completions, each with a mismatched one), "kept" (right
+            samples) or "shown" (solutions of the data).
+        reference: whether to store reference log-probabilities.
+        pairs: "on_policy" or "off_policy".
+        per_problem: pairs of a problem, at most.
+        keep: see `completions.keepers`.
+        sampling: which completions are drawn.
+        score_rows: rows scored by the reference at once.
+        chunk: tokens whose logits exist at once; None computes all logits together.
+    """
+
+    rows: str
+    reference: bool
+    pairs: str
+    per_problem: int
+    keep: str
+    sampling: SamplingConfig
+    score_rows: int
+    chunk: int | None
+
+
+class Prepared(NamedTuple):
+    """A data set, ready to train on.
+
+    Attributes:
+        arrays: `tokens, targets_mask, segments, positions` [rows, 2, T], or [rows, T] for
+            supervised training; `reference_log_probabilities` [rows, 2]; `desirable` [rows].
+        summary: how many problems, samples and examples, and the share of right samples.
+        max_new_tokens: the limit of a completion that was in force.
+    """
+
+    arrays: Arrays
+    summary: dict[str, Any]
+    max_new_tokens: int
+
+
+def prepare(
+    path: Path,
+    preparation: Preparation,
+    base: Run,
+    params: Params,
+    source: Any,
+    mesh: Mesh | None,
+    say: Callable[[str], None],
+) -> Prepared:
+    """The data kept in `path`, made first if they are not there, or were made otherwise.
+
+    Args:
+        path: the .npz file.
+        preparation: what to make.
+        base: the run whose model is sampled from, as it was trained.
+        params: the frozen reference: what training starts from.
+        source: the problems; `[i]`, `problem(i)` and `vocabulary`.
+        mesh: devices to split over; None for one.
+        say: told what is going on.
+
+    Raises:
+        InputError: the completions give no example.
+        FailureError: the file is damaged or cannot be written.
+    """
+    wanted = json.loads(
+        json.dumps(
+            {
+                "preparation": dataclasses.asdict(preparation),
+                "problems": getattr(source, "identity", None),
+                "base": fingerprint(base.params),
+                "reference": [str(x.dtype) for x in jax.tree.leaves(params)],
+            }
+        )
+    )
+    if path.exists():
+        arrays, about = read_arrays(path)
+        if about["identity"] == wanted:
+            return Prepared(arrays, about["summary"], about["max_new_tokens"])
+    # Several processes make the same; a global mesh would need all of them at every step of it.
+    mesh = mesh if jax.process_count() == 1 else None
+    arrays, summary, limit = _make(preparation, base, source, mesh, say)
+    if preparation.reference:
+        say(f"scoring {len(arrays['tokens'])} examples with the reference")
+        scores = reference_log_probabilities(base, params, arrays, preparation, mesh)
+        arrays["reference_log_probabilities"] = scores
+    if arrays["tokens"].ndim == 3:
+        labels = preparation.rows == "labelled"
+        check_preferences(arrays, reference=preparation.reference, labels=labels)
+    about = {"identity": wanted, "summary": summary, "max_new_tokens": limit}
+    if jax.process_index() == 0:
+        write_arrays(path, arrays, about)
+    return Prepared(arrays, summary, limit)
+
+
+def _make(
+    preparation: Preparation,
+    base: Run,
+    source: Any,
+    mesh: Mesh | None,
+    say: Callable[[str], None],
+) -> tuple[Arrays, dict[str, Any], int]:
+    """The sequences, a summary, and the limit of a completion."""
+    config = preparation.sampling
+    shown = completions.solutions(source, config.problems)
+    longest = max(one.tokens.size - one.prompt_length for one in shown)
+    limit = config.max_new_tokens or longest
+    pad = source.vocabulary.pad
+    summary: dict[str, Any] = {"problems": config.problems}
+    if preparation.rows == "shown":
+        examples = [(one,) for one in shown]
+    else:
+        say(f"drawing {config.samples} completions of each of {config.problems} problems")
+        samples = _draw(config, limit, base, source, mesh)
+        flat = [one for drawn in samples for one in drawn]
+        summary["samples"] = len(flat)
+        summary["right"] = sum(one.right for one in flat) / len(flat)
+        examples = _choose(preparation, samples, shown)
+    summary["examples"] = len(examples)
+    if not examples:
+        raise InputError(_nothing(preparation, summary["right"]))
+    say(", ".join(f"{name} {value}" for name, value in summary.items()))
+    arrays = completions.lay_out(examples, pad)
+    if preparation.rows in ("kept", "shown"):
+        return {name: array[:, 0] for name, array in arrays.items()}, summary, limit
+    if preparation.rows == "labelled":
+        arrays["desirable"] = np.array([row[0].right for row in examples])
+        if arrays["desirable"].all() or not arrays["desirable"].any():
+            raise InputError(_nothing(preparation, summary["right"]))
+    return arrays, summary, limit
+
+
+def _choose(
+    preparation: Preparation, samples: list[list[Completed]], shown: list[Completed]
+) -> list[Any]:
+    seed = preparation.sampling.seed
+    if preparation.rows == "kept":
+        return [(one,) for one in completions.keepers(samples, preparation.keep, seed)]
+    if preparation.rows == "labelled":
+        return completions.mismatched_pairs(samples, seed)
+    if preparation.pairs == "off_policy":
+        return completions.off_policy_pairs(samples, shown, preparation.per_problem, seed)
+    return completions.on_policy_pairs(samples, preparation.per_problem, seed)
+
+
+def _nothing(preparation: Preparation, right: float) -> str:
+    needed = {
+        "kept": "a right sample is needed",
+        "labelled": "right and wrong samples are needed",
+        "pairs": "a right and a wrong sample of one problem are needed",
+    }[preparation.rows]
+    if preparation.pairs == "off_policy":
+        needed = "a wrong sample is needed"
+    return (
+        f"{100 * right:.1f} % of the samples are right, and {needed}; change sampling.problems, "
+        "sampling.samples or sampling.temperature, or take another base"
+    )
+
+
+def _draw(
+    config: SamplingConfig, limit: int, base: Run, source: Any, mesh: Mesh | None
+) -> list[list[Completed]]:
+    """Judged completions by problem, drawn from the base as it was trained."""
+    ways = 1 if mesh is None else int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+    batch = ways * -(-min(config.batch, config.problems) // ways)
+    vocabulary = source.vocabulary
+    sampler = autoregressive(
+        base.model,
+        max_new_tokens=limit,
+        eos=vocabulary.eos,
+        pad=vocabulary.pad,
+        temperature=config.temperature,
+        top_k=config.top_k or None,
+        top_p=config.top_p,
+        samples=config.samples,
+    )
+    rollouts = RolloutSource(
+        RolloutConfig(prompts=batch, group=config.samples, max_new_tokens=limit),
+        sampler,
+        base.experiment.reward,
+        source.problem,
+        vocabulary,
+        mesh,
+        lambda part: nullcontext(),
+    )
+    placed = _placed(base.params, mesh)
+    return completions.draw_completions(rollouts.draw, placed, config, batch)
+
+
+def _placed(params: Params, mesh: Mesh | None) -> Params:
+    return state_from_params(params, optax.identity(), jax.random.key(0), mesh).params
+
+
+def reference_log_probabilities(
+    base: Run, params: Params, arrays: Arrays, preparation: Preparation, mesh: Mesh | None
+) -> np.ndarray:
+    """[rows, 2] float32: sums over the completions' tokens, `score_rows` rows at a time."""
+    ways = 1 if mesh is None else int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+    at_once = ways * -(-min(preparation.score_rows, len(arrays["tokens"])) // ways)
+
+    @jax.jit
+    def score(params: Params, batch: Batch) -> jax.Array:
+        return pair_scores(base.model, params, batch, preparation.chunk).log_probabilities
+
+    placed = _placed(params, mesh)
+    found = []
+    for first in range(0, len(arrays["tokens"]), at_once):
+        last = len(arrays["tokens"]) - 1
+        rows = np.minimum(np.arange(first, first + at_once), last)
+        batch = place_batch({name: arrays[name][rows] for name in SEQUENCES}, mesh)
+        with nullcontext() if mesh is None else jax.set_mesh(mesh):
+            found.append(np.asarray(score(placed, batch)))
+    return np.concatenate(found)[: len(arrays["tokens"])].astype(np.float32)

@@ -1,0 +1,247 @@
+"""Preference learning, and supervised controls, from completions of a trained model."""
+
+import dataclasses
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreason.errors import InputError
+from jaxreason.models import Transformer
+from jaxreason.objectives import dpo, ipo, kto, next_token, orpo, simpo
+from jaxreason.sharding.mesh import BATCH_AXES
+from jaxreason.training.checkpoint import checkpoint_steps
+from jaxreason.training.completions import SamplingConfig
+from jaxreason.training.files import claim, settle_config
+from jaxreason.training.flops import training_flops_per_token
+from jaxreason.training.loop import TrainResult, train
+from jaxreason.training.post_training import PostTraining, origin_json
+from jaxreason.training.preference_data import Preparation, prepare
+from jaxreason.training.reinforcement_experiment import held_out_rewards, typed_fields
+from jaxreason.training.rollouts import RolloutConfig
+from jaxreason.training.stored_batches import Arrays, StoredBatches
+from jaxreason.types import Objective
+
+
+class _Method(NamedTuple):
+    """What a method learns from, whether it has a frozen reference, and its usual beta.
+
+    `uses`: the settings of the experiment that it reads, besides beta.
+    """
+
+    rows: Literal["pairs", "labelled", "kept", "shown"]
+    reference: bool
+    beta: float | None
+    uses: tuple[str, ...] = ()
+
+
+METHODS: dict[str, _Method] = {
+    "dpo": _Method("pairs", True, 0.1, ("label_smoothing", "pairs", "per_problem")),
+    "dpo_norm": _Method("pairs", True, 5.0, ("label_smoothing", "pairs", "per_problem")),
+    "ipo": _Method("pairs", True, 0.1, ("average", "pairs", "per_problem")),
+    "kto": _Method("labelled", True, 0.1, ("desirable_weight", "undesirable_weight")),
+    "orpo": _Method("pairs", False, 0.1, ("pairs", "per_problem")),
+    "simpo": _Method("pairs", False, 2.5, ("gamma", "pairs", "per_problem")),
+    "rft": _Method("kept", False, None, ("keep",)),
+    "sft": _Method("shown", False, None),
+}
+_SETTINGS = (
+    *("beta", "label_smoothing", "average", "gamma", "desirable_weight", "undesirable_weight"),
+    *("pairs", "per_problem", "keep"),
+)
+
+
+@dataclass(frozen=True)
+class PreferenceExperiment(PostTraining):
+    """Offline post-training on completions of the base, judged by the verifier of its task.
+
+    Completions are drawn once, before the first step, and kept in data.npz of the run directory.
+
+    Attributes:
+        base: run directory of the model to start from.
+        base_step: which of its checkpoints; the newest by default.
+        method: "dpo", "dpo_norm" (length-normalised), "ipo", "kto", "orpo", "simpo"; "rft",
+            supervised on the base's own right completions (rejection-sampling fine-tuning); or
+            "sft", supervised on the solutions of the data, for the same problems.
+        beta: see `jaxreason.objectives`; by default 0.1, for dpo_norm 5 and for simpo 2.5.
+        label_smoothing: of dpo and dpo_norm.
+        average: ipo on averages per token; otherwise on sums.
+        gamma: of simpo, in units of reward.
+        desirable_weight: of kto; by default such that both kinds weigh the same in all.
+        undesirable_weight: of kto.
+        pairs: "on_policy": a right sample is chosen, a wrong one of the same problem rejected;
+            "off_policy": the solution of the data is chosen.
+        per_problem: pairs of a problem, at most.
+        keep: what rft learns from: "all" right samples, the "distinct" ones, or "one" of each
+            problem (RAFT).
+        problem_changes: fields of the base's data to change, such as `generator kruskal`.
+        sampling: how many problems, and how completions are drawn.
+        batch_size: pairs (or completions) per step.
+        held_out: problems of the validation split decoded greedily at every evaluation.
+        optimizer: AdamW and its schedule.
+        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
+        mask: file of a saved update mask; only the weights in it are trained.
+        mask_placement: "update" freezes the others for good; "gradient" masks gradients just
+            before the optimizer, as Mukherjee et al. 2025 do.
+        train: lengths and intervals.
+        mesh: how devices are arranged.
+        loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+    """
+
+    method: str = "dpo"
+    beta: float | None = None
+    label_smoothing: float = 0.0
+    average: bool = True
+    gamma: float = 1.375
+    desirable_weight: float | None = None
+    undesirable_weight: float = 1.0
+    pairs: Literal["on_policy", "off_policy"] = "on_policy"
+    per_problem: int = 4
+    keep: Literal["all", "distinct", "one"] = "distinct"
+    problem_changes: dict[str, str] = field(default_factory=dict)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    batch_size: int = 32
+    held_out: int = 200
+
+    kind = "preference"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise InputError(f"method is {self.method!r}; expected one of {', '.join(METHODS)}")
+        used = (*METHODS[self.method].uses, *["beta"] * (METHODS[self.method].beta is not None))
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name in _SETTINGS:
+            if name not in used and getattr(self, name) != defaults[name]:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}, but method {self.method!r} does not use "
+                    f"it; leave it at {defaults[name]!r}"
+                )
+        for name, choices in {
+            "pairs": ("on_policy", "off_policy"),
+            "keep": ("all", "distinct", "one"),
+        }.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
+        for name in ("batch_size", "per_problem", "held_out"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.method == "kto" and self.train.accumulation > 1:
+            raise InputError(
+                f"train.accumulation is {self.train.accumulation}; the baseline of kto is taken "
+                "over the whole batch, so it must be 1"
+            )
+        # Refuses settings out of range now: nothing in it depends on the model.
+        self.objective(None, 1.0)  # type: ignore[arg-type]
+
+    def objective(self, model: Transformer, desirable_weight: float) -> Objective:
+        """What is minimised; `desirable_weight` stands in where the field is None.
+
+        Raises:
+            InputError: a setting out of range.
+        """
+        beta = METHODS[self.method].beta if self.beta is None else self.beta
+        chunk = self.loss_chunk or None
+        if beta is None:
+            return next_token(model, chunk)
+        if self.method in ("dpo", "dpo_norm"):
+            normalise = self.method == "dpo_norm"
+            smoothing = self.label_smoothing
+            return dpo(model, beta, label_smoothing=smoothing, normalise=normalise, chunk=chunk)
+        if self.method == "ipo":
+            return ipo(model, beta, average=self.average, chunk=chunk)
+        if self.method == "kto":
+            weight = desirable_weight if self.desirable_weight is None else self.desirable_weight
+            return kto(
+                model,
+                beta,
+                desirable_weight=weight,
+                undesirable_weight=self.undesirable_weight,
+                chunk=chunk,
+            )
+        if self.method == "orpo":
+            return orpo(model, beta, chunk=chunk)
+        return simpo(model, beta, self.gamma, chunk=chunk)
+
+    def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
+        """Draw completions and train on them in a run directory, or go on with what is there.
+
+        Raises:
+            InputError: fields that do not fit each other or the base, a directory of another
+                experiment, or completions that give no example.
+            FailureError: see `training.loop.train`; no base run.
+        """
+        base = self.load_base()
+        mesh = self.device_mesh()
+        self._check_rows(mesh)
+        run = Path(run_directory)
+        config = {**self.as_json(), "origin": origin_json(self.base)}
+        # All refusals come before the sampling, which may be long.
+        begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
+        settle_config(run, config, begun=begun, write=False)
+        if jax.process_index() == 0:
+            with claim(run):
+                pass
+        params = self.initial_params(base)
+        optimizer = self.optimizer_for(params)
+        changes = typed_fields(type(base.experiment.data), self.problem_changes, "problem_changes")
+        source = base.experiment.source(split="train", count=self.sampling.problems, **changes)
+        preparation = Preparation(
+            METHODS[self.method].rows,
+            METHODS[self.method].reference,
+            self.pairs,
+            self.per_problem,
+            self.keep,
+            self.sampling,
+            max(self.batch_size // (2 if self.method == "kto" else 1), 1),
+            self.loss_chunk or None,
+        )
+        say = (lambda line: print(line, file=sys.stderr)) if progress else (lambda line: None)
+        data = prepare(run / "data.npz", preparation, base, params, source, mesh, say)
+        arrays = data.arrays
+        return train(
+            run,
+            objective=self.objective(base.model, balanced_weight(arrays, self.undesirable_weight)),
+            optimizer_config=self.optimizer,
+            train_config=self.train,
+            batches=StoredBatches(
+                arrays,
+                self.batch_size,
+                self.train.seed,
+                jax.process_index(),
+                jax.process_count(),
+            ),
+            initial_params=params,
+            mesh=mesh,
+            evaluate_fn=held_out_rewards(
+                base, RolloutConfig(max_new_tokens=data.max_new_tokens), self.held_out, mesh
+            ),
+            config_json=config,
+            optimizer=optimizer,
+            flops_per_token=training_flops_per_token(params, arrays["tokens"].shape[-1]),
+            progress=progress,
+        )
+
+    def _check_rows(self, mesh: Mesh | None) -> None:
+        ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+        parts = ways * self.train.accumulation
+        if self.batch_size % parts:
+            raise InputError(
+                f"batch_size is {self.batch_size}; it must be a multiple of train.accumulation "
+                f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
+            )
+
+
+def balanced_weight(arrays: Arrays, undesirable_weight: float) -> float:
+    """The weight of desirable completions at which both kinds weigh the same in all."""
+    if "desirable" not in arrays:
+        return 1.0
+    desirable = int(np.count_nonzero(arrays["desirable"]))
+    return undesirable_weight * (len(arrays["desirable"]) - desirable) / desirable
