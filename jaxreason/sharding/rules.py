@@ -1,7 +1,9 @@
 """Partition rules: one table from parameter path to PartitionSpec, for the whole train state.
 
 Optimizer moments and gradient accumulators carry their parameter's path as a suffix, so the same
-rules shard them alike. (The idea of matching paths by regular expression is EasyLM's and
+rules shard them alike. So do update masks in the state: bools have the parameter's shape, packed
+bits (uint8) one byte per eight entries of the last axis; the short leaves of compact states are
+rows [1, ..., 1, n]. (The idea of matching paths by regular expression is EasyLM's and
 big_vision's.)
 """
 
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -54,14 +57,18 @@ def path_name(path: Sequence[Any]) -> str:
     return jax.tree_util.keystr(tuple(path), simple=True, separator="/")
 
 
-def leaf_spec(rules: Sequence[Rule], name: str, shape: Sequence[int], mesh: Mesh) -> P:
-    """The PartitionSpec of one leaf: the first matching rule; scalars and vectors replicate.
+def leaf_spec(
+    rules: Sequence[Rule], name: str, shape: Sequence[int], mesh: Mesh, packed: bool = False
+) -> P:
+    """The PartitionSpec of one leaf: the first matching rule; scalars and single rows replicate.
+
+    A dimension of packed bits that its mesh axes do not divide is always replicated.
 
     Raises:
         InputError: no rule matches, the rule has more entries than the leaf dimensions, or a
             dimension is not divisible by its mesh axes and the rule does not allow replication.
     """
-    if len(shape) <= 1:
+    if math.prod(shape[:-1]) <= 1:
         return P()
     rule = next((rule for rule in rules if re.search(rule.pattern, name)), None)
     if rule is None:
@@ -77,7 +84,7 @@ def leaf_spec(rules: Sequence[Rule], name: str, shape: Sequence[int], mesh: Mesh
         ways = math.prod(mesh.shape[axis] for axis in axes)
         if size % ways == 0:
             entries.append(entry)
-        elif rule.or_replicate:
+        elif rule.or_replicate or packed:
             entries.append(None)
         else:
             raise InputError(
@@ -93,7 +100,9 @@ def match_rules(rules: Sequence[Rule], tree: Any, mesh: Mesh) -> Any:
     Raises:
         InputError: see `leaf_spec`.
     """
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, leaf_spec(rules, path_name(path), leaf.shape, mesh)),
-        tree,
-    )
+
+    def sharding(path: Any, leaf: Any) -> NamedSharding:
+        packed = leaf.dtype == jnp.uint8
+        return NamedSharding(mesh, leaf_spec(rules, path_name(path), leaf.shape, mesh, packed))
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
