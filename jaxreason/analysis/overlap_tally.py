@@ -1,7 +1,7 @@
 """Counts behind an overlap: what each run changed and what the null models expect, by tensor."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -32,6 +32,8 @@ NULLS = (
     "precision_sign",
 )
 """Names of the null models in documents; `precision_global` of the whole model only."""
+
+Advance = Callable[[str, int], None]
 
 _CHUNK = 1 << 23
 _KEPT = 1 << 14  # entries of a sampled tensor that take part in the search for one global sigma
@@ -71,7 +73,9 @@ class Tally:
         return self.expected[name]
 
 
-def tallies(together: Together, rule: Equality, seed: int, draws: int) -> Iterator[Tally]:
+def tallies(
+    together: Together, rule: Equality, seed: int, draws: int, advance: Advance | None = None
+) -> Iterator[Tally]:
     """A tally of each common tensor of the base (first) and the runs; reads one at a time.
 
     Args:
@@ -79,9 +83,12 @@ def tallies(together: Together, rule: Equality, seed: int, draws: int) -> Iterat
         rule: by which weights count as unchanged.
         seed: of the draws.
         draws: of the precision null.
+        advance: called with the name and size of each tensor when it is done.
     """
     for name, (base, *runs) in together:
         yield _tally(name, base, runs, rule, seed, draws)
+        if advance is not None:
+            advance(name, base.size)
 
 
 def _tally(

@@ -138,10 +138,12 @@ def matching_size(found: Intervals, visible: float) -> float:
     steps = np.flatnonzero(np.append(np.diff(ends) > 0, True) & np.isfinite(ends))
     if steps.size == 0 or visible <= 0:
         return 0.0
-    best = steps[np.argmin(np.abs(reached[steps] - visible))]
-    if abs(reached[best] - visible) >= visible:  # nothing at all is nearer
+    best = int(np.argmin(np.abs(reached[steps] - visible)))
+    end = ends[steps[best]]
+    if abs(reached[steps[best]] - visible) >= visible:  # nothing at all is nearer
         return 0.0
-    return float(np.nextafter(ends[best], np.inf))
+    # Clear of the end itself, where rounding is decided by ties.
+    return float((end + ends[steps[best + 1]]) / 2 if best + 1 < steps.size else 2 * end + 1e-30)
 
 
 def _distinct(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
