@@ -201,6 +201,7 @@ def run_program(
     wait: bool = False,
     clock: Clock | None = None,
     updates_per_step: int = 1,
+    evaluate_at_start: bool = False,
     progress: bool = True,
 ) -> TrainResult:
     """Repeat the program's step to the last one, resuming from what is in the run directory.
@@ -217,6 +218,7 @@ def run_program(
         wait: fetch the metrics of every step at once.
         clock: where the step itself measures its phases.
         updates_per_step: optimizer updates in each step.
+        evaluate_at_start: evaluate before the first step too, if at all.
         progress: show progress on standard error.
     """
     run = Path(run_directory)
@@ -254,6 +256,8 @@ def run_program(
                 updates_per_step=updates_per_step,
             )
             loop = _Loop(program.step, train_config, iterator, clock, recorder, checkpoints, asked)
+            if evaluate_at_start and restored is None and train_config.evaluate_every:
+                loop.evaluate(evaluate_fn, state.params, 0)
             state = loop.run(state, int(extra["step"]), evaluate_fn)
             return TrainResult(state, recorder.last_row, recorder.finish(run))
         finally:
@@ -298,16 +302,20 @@ class _Loop:
                 counted = {name: pair for name, pair in metrics.items() if name != "tokens"}
                 recorder.push(counted, int(tokens))
 
-            if evaluate_fn is not None and self.due(config.evaluate_every, step):
-                recorder.flush()
-                with clock.measure("evaluation"):
-                    numbers = evaluate_fn(state.params, step)
-                recorder.evaluation(numbers)
+            if self.due(config.evaluate_every, step):
+                self.evaluate(evaluate_fn, state.params, step)
             # A run in trouble keeps the checkpoints from before the trouble.
             if self.due(config.save_every, step) and recorder.flush() == 0:
                 self.save(state, step)
         self.save_and_wait(state, step)
         return state
+
+    def evaluate(self, evaluate_fn: Evaluate | None, params: Params, step: int) -> None:
+        if evaluate_fn is not None:
+            self.recorder.flush()
+            with self.clock.measure("evaluation"):
+                numbers = evaluate_fn(params, step)
+            self.recorder.evaluation(numbers)
 
     def due(self, every: int, step: int) -> bool:
         return every > 0 and (step % every == 0 or step == self.config.steps)

@@ -18,9 +18,11 @@ def format_row(row: Mapping[str, Any], steps: int) -> str:
     width = len(str(steps))
     parts = [f"step {row['step']:>{width}}/{steps}"]
     if "evaluation" in row:
-        parts += [f"{name} {value:.4g}" for name, value in row["evaluation"].items()]
+        # The four cells of a table belong in the file; here they would fill the line.
+        shown = {name: x for name, x in row["evaluation"].items() if "valid_plan_" not in name}
+        parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items()]
         return "  ".join(parts)
-    for name in ("loss", "accuracy", "gradient_norm"):
+    for name in ("loss", "accuracy", "reward", "gradient_norm"):
         if row.get(name) is not None:
             parts.append(f"{name.replace('_', ' ')} {row[name]:.4f}")
     if row.get("skipped"):

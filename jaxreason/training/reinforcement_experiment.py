@@ -121,6 +121,7 @@ class ReinforcementExperiment(PostTraining):
             evaluate_fn=held_out_rewards(base, rollout, self.held_out, mesh),
             clock=clock,
             updates_per_step=rollout.epochs * rollout.minibatches,
+            evaluate_at_start=True,
             progress=progress,
         )
 
