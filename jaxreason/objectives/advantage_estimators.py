@@ -27,17 +27,15 @@ def group_advantages(
         epsilon: 1e-4 in TRL, 1e-6 in verl.
     """
     grouped = rewards.reshape(-1, group)
+    centred = grouped - grouped.mean(axis=1, keepdims=True)
+    if standard_deviation != "none":
+        axis = 1 if standard_deviation == "group" else None
+        deviation = jnp.std(grouped, axis=axis, keepdims=True, ddof=degrees_of_freedom)
+        centred = centred / (deviation + epsilon)
     # Equal rewards are exactly without advantage: rounding of their mean, divided by a deviation
     # of 0 + epsilon, would be a signal.
     alike = jnp.ptp(grouped, axis=1, keepdims=True) == 0
-    centred = jnp.where(alike, 0.0, grouped - grouped.mean(axis=1, keepdims=True))
-    if standard_deviation == "none":
-        return centred.reshape(-1)
-    of_groups = standard_deviation == "group"
-    deviation = jnp.std(
-        grouped, axis=1 if of_groups else None, keepdims=True, ddof=degrees_of_freedom
-    )
-    return (centred / (deviation + epsilon)).reshape(-1)
+    return jnp.where(alike, 0.0, centred).reshape(-1)
 
 
 def leave_one_out(rewards: Float[Array, " B"], group: int) -> Float[Array, " B"]:

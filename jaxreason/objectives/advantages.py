@@ -170,13 +170,15 @@ def check_rewards(rewards: Any, rows: int, group: int, config: AlgorithmConfig) 
         )
     if array.dtype.kind not in "buif":
         raise InputError(f"rewards have dtype {array.dtype}: expected numbers")
-    bad = np.flatnonzero(~np.isfinite(array.astype(np.float32)))
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise InputError(
             f"rewards[{bad[0]}] is {array[bad[0]]} ({bad.size} in all are not finite): "
             "a reward must be a finite number"
         )
-    return array.astype(np.float32)
+    return values
 
 
 def informative_groups(rewards: np.ndarray, group: int) -> np.ndarray:
