@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "evaluate": "sample from a run's model and judge every completion",
     "report": "write the report of a run: tables, curves, pictures",
     "compare": "compare two checkpoints: update sparsity and rank",
+    "overlap": "how much of their updates runs from one base share, against null models",
     "delta": "make or apply a lossless sparse difference of two checkpoints",
 }
 

@@ -1,0 +1,84 @@
+"""`jaxreason overlap`: how much of their updates runs from one base share, against null models."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxreason.analysis.equality import Mode
+from jaxreason.cli.options import parse_options
+from jaxreason.errors import InputError
+
+HELP = "compare which weights runs from one base changed, against null models"
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Compare which weights two or more runs from one base changed, against null models.
+
+    o1 is the share of run 1's changed weights that run 2 changed too, o2 the other way round.
+    Beside them stands what chance gives, what the size of the weights gives, and what independent
+    dense updates give after they are rounded as these checkpoints are.
+    """
+
+    base: Annotated[str, tyro.conf.Positional]
+    """the checkpoint all runs started from: RUN, RUN@STEP, Orbax or safetensors"""
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """two checkpoints, or more for a matrix"""
+    mode: Mode = "absolute"
+    """when a weight counts as unchanged"""
+    tolerance: float | None = None
+    """of the mode; by default 1e-5, 1e-3 for bf16-relative"""
+    read_dtype: Literal["bfloat16"] | None = None
+    """cast all checkpoints first, for example float32 masters"""
+    seed: int = 0
+    """of the draws"""
+    draws: int = 4
+    """of the precision null by adding and rounding, beside its exact expectation"""
+    json: bool = False
+    """print everything as JSON (keys: see jaxreason/analysis/overlap_documents.py)"""
+    report: Path | None = None
+    """write a page with pictures (overlap.html), PNG and overlap.json into this folder"""
+
+
+def run(argv: Sequence[str]) -> None:
+    """Runs the subcommand.
+
+    Raises:
+        InputError: fewer than two runs, checkpoints of different models, bad options.
+        FailureError: a damaged checkpoint, a disk that refuses.
+    """
+    arguments = parse_options(Overlap, argv, "jaxreason overlap")
+    if len(arguments.runs) < 2:
+        raise InputError(f"runs has {len(arguments.runs)} checkpoint(s); expected two or more")
+    from rich.console import Console
+
+    from jaxreason.analysis.overlap import overlap_matrix, overlap_report
+    from jaxreason.evaluation.overlap_tables import tables
+
+    options = {
+        "mode": arguments.mode,
+        "tolerance": arguments.tolerance,
+        "read_dtype": arguments.read_dtype,
+        "seed": arguments.seed,
+        "draws": arguments.draws,
+    }
+    if len(arguments.runs) == 2:
+        document = overlap_report(arguments.base, *arguments.runs, **options)
+    else:
+        document = overlap_matrix(arguments.base, arguments.runs, **options)
+    if arguments.json:
+        print(json.dumps(document, allow_nan=False))
+    else:
+        console = Console()
+        for table in tables(document):
+            console.print(table)
+            console.print()
+    if arguments.report is not None:
+        from jaxreason.evaluation.overlap_page import write_overlap
+
+        path = write_overlap(document, arguments.report)
+        Console(stderr=arguments.json).print(f"written to {path}", style="dim", soft_wrap=True)
