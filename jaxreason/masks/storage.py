@@ -17,7 +17,15 @@ import jax
 import numpy as np
 
 from jaxreason.errors import FailureError, InputError
-from jaxreason.masks.forms import expand, is_mask_leaf, match, pack, path_name, to_boolean
+from jaxreason.masks.forms import (
+    check_leaf,
+    expand,
+    is_mask_leaf,
+    match,
+    pack,
+    path_name,
+    to_boolean,
+)
 
 _NAME = b"jaxreason-mask "
 _MAGIC = _NAME + b"1\n"
@@ -29,7 +37,7 @@ def save_mask(path: str | Path, mask: Any, params: Any = None) -> None:
 
     Args:
         path: of the file; replaced in one step if it exists.
-        mask: a mask tree of any form, fully addressable from this process.
+        mask: a mask tree of any form, all of it on this host.
         params: the parameters, or their shapes, to store a prefix or whole-leaf bools entry by
             entry; without it they are stored as the bools they are.
 
@@ -45,9 +53,8 @@ def save_mask(path: str | Path, mask: Any, params: Any = None) -> None:
         raise InputError("the mask has no leaves: expected a tree of masks")
     leaves = []
     for keys, leaf in named:
-        whole = isinstance(leaf, bool | np.bool_)
-        shape = None if whole else list(leaf.shape)
-        to_boolean(leaf)  # refuses what is no mask before anything is written
+        check_leaf(leaf, None, f"the mask entry {path_name(keys)}")
+        shape = None if isinstance(leaf, bool | np.bool_) else list(leaf.shape)
         leaves.append({"path": [_entry(key, path_name(keys)) for key in keys], "shape": shape})
     header = json.dumps({"leaves": leaves}).encode()
     try:

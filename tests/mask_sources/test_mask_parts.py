@@ -2,22 +2,25 @@
 
 import doctest
 import importlib
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import optax
 import pytest
 
+from jaxreason import masks
 from jaxreason.errors import InputError
 from jaxreason.masks.sets import density
 from jaxreason.masks.sources.from_checkpoints import difference
 from jaxreason.masks.sources.matrices import MatrixAxes, as_matrices, matrix_axes
 from jaxreason.masks.sources.principal import low_rank_safe, principal
+from jaxreason.masks.sources.steps import changed_in_steps, tracked
 from jaxreason.masks.sources.structure import by_layer, by_matrix, by_path, matrix_type
+from jaxreason.masks.tracking import track_updates
 
-L, D, H, K, M = 2, 6, 2, 3, 5
+L, D, H, K, M = 2, 6, 2, 3, 6  # one shape of matrices: one program
 SHAPES = {
     "embedding": (7, D),
     "final_norm": (D,),
@@ -151,26 +154,27 @@ def test_principal_entries_are_those_of_numpys_decomposition_of_each_matrix():
 
 
 def test_the_safe_mask_is_small_weights_and_what_is_not_principal():
-    params = random_tree()
-    safe = low_rank_safe(params, 0.5, 2)
-    large = principal(params, 0.5, 2)
-    for name in ("query", "down"):
-        weights = np.abs(params["layers"][name])
-        small = weights <= np.sort(weights, axis=None)[weights.size // 2 - 1]
-        expected = small | ~np.asarray(large["layers"][name])
-        np.testing.assert_array_equal(safe["layers"][name], expected)
-    assert safe["final_norm"].all()
+    params = {"down": random_tree()["layers"]["down"], "norm": np.ones(3, np.float32)}
+    safe = low_rank_safe(params, 0.5, 2, principal_density=0.3)
+    weights = np.abs(params["down"])
+    small = weights <= np.sort(weights, axis=None)[weights.size // 2 - 1]
+    large = np.stack([principal_by_numpy(matrix, 0.3, 2) for matrix in params["down"]])
+    np.testing.assert_array_equal(safe["down"], small | ~large)
+    assert safe["norm"].all()
 
 
 def test_other_layouts_of_matrices_can_be_named():
     kernel = random_tree()["layers"]["output"]
-    heads = principal(
-        {"w": kernel}, 0.3, 1, matrices=lambda path, leaf: MatrixAxes(rows=(-1,), columns=(-2,))
-    )["w"]
+    turned = MatrixAxes(rows=(-1,), columns=(-3, -2))
+    mask = principal({"w": kernel}, 0.3, 2, matrices=lambda path, leaf: turned)["w"]
     for layer in range(L):
-        for head in range(H):
-            expected = principal_by_numpy(kernel[layer, head].T, 0.3, 1).T
-            np.testing.assert_array_equal(heads[layer, head], expected)
+        matrix = kernel[layer].reshape(H * K, D).T
+        expected = principal_by_numpy(matrix, 0.3, 2).T.reshape(H, K, D)
+        np.testing.assert_array_equal(mask[layer], expected)
+    heads = MatrixAxes(rows=(-2,), columns=(-1,))
+    stack, back = as_matrices("w", kernel, heads)
+    assert stack.shape == (L * H, K, D)
+    np.testing.assert_array_equal(back(stack), kernel)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +206,7 @@ def test_which_axes_are_matrices(path, shape, expected):
 
 def test_a_rank_or_axis_a_matrix_does_not_have_is_refused_by_name():
     with pytest.raises(InputError, match=r"rank=6: layers/down is a matrix of 5 by 6"):
-        principal({"layers": {"down": jnp.ones((L, M, D))}}, 0.5, 6)
+        principal({"layers": {"down": jnp.ones((L, 5, D))}}, 0.5, 6)
     with pytest.raises(InputError, match="rank=0"):
         principal({"w": jnp.ones((3, 3))}, 0.5, 0)
     with pytest.raises(InputError, match="no matrix"):
@@ -271,7 +275,45 @@ def test_parts_that_do_not_exist_are_refused():
             source()
 
 
-def test_any_container_of_parameters_will_do():
-    params = SimpleNamespace  # a class JAX knows nothing of is a leaf, and no array
-    with pytest.raises(InputError, match="expected floating-point numbers"):
-        principal({"w": params}, 0.5, 1)
+# First steps
+
+
+def test_the_union_over_steps_holds_the_last_mask_and_what_came_back():
+    rng = np.random.default_rng(0)
+    run = [np.zeros(40, np.float32)]
+    for _ in range(4):
+        now = run[-1].copy()
+        now[rng.random(40) < 0.2] = rng.integers(0, 2)  # some return to zero
+        run.append(now)
+    union = changed_in_steps({"w": tree} for tree in run)["w"]
+    expected = np.any([tree != 0 for tree in run[1:]], axis=0)
+    np.testing.assert_array_equal(union, expected)
+    assert (expected & (run[-1] == 0)).any()
+    assert not (np.asarray(difference({"w": run[0]}, {"w": run[-1]})["w"]) & ~expected).any()
+    with pytest.raises(InputError, match="fewer than two"):
+        changed_in_steps([{"w": run[0]}])
+    with pytest.raises(InputError, match="empty"):
+        changed_in_steps([{"w": run[0]}] * 2)
+
+
+def test_a_tracker_in_the_optimizer_gives_the_same_union():
+    params = {"w": jnp.linspace(0.5, 2, 30)}
+    optimizer = optax.chain(optax.sgd(1e-3), optax.chain(track_updates()))
+    update = jax.jit(optimizer.update)
+    state, run = optimizer.init(params), [params]
+    with pytest.raises(InputError, match="no update of 0 changed"):
+        tracked(state, params)
+    for step in range(6):
+        gradients = {"w": jnp.sin(jnp.arange(30.0) * (step + 1))}
+        updates, state = update(gradients, state, run[-1])
+        run.append(optax.apply_updates(run[-1], updates))
+    mask = tracked(state, params)
+    assert_same(mask, changed_in_steps(run, read_dtype="bfloat16"))
+    assert 0 < density(mask).share < 1
+    with pytest.raises(InputError, match="holds 0 states"):
+        tracked(optax.sgd(1.0).init(params), params)
+
+
+def test_every_public_name_loads():
+    for name in masks.__all__:
+        assert getattr(masks, name).__doc__

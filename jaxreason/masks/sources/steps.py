@@ -6,8 +6,10 @@ from typing import Any
 import jax
 
 from jaxreason.errors import InputError
+from jaxreason.masks.in_state import read_mask
 from jaxreason.masks.sources.checks import check_not_empty
 from jaxreason.masks.sources.from_checkpoints import Mode, difference
+from jaxreason.masks.tracking import TrackUpdatesState
 
 
 def changed_in_steps(
@@ -56,6 +58,46 @@ def changed_in_steps(
         )
         changed = now if changed is None else jax.tree.map(lambda a, b: a | b, changed, now)
     if changed is None:
-        raise InputError("trees has fewer than two parameter trees: expected a first and later ones")
+        raise InputError("trees has fewer than two members: expected parameters before and after")
     check_not_empty(changed, f"no tree differs from the first in mode {mode}")
     return changed
+
+
+def tracked(optimizer_state: Any, params: Any) -> Any:
+    """What `track_updates` saw change so far, as a mask.
+
+    After the first n updates this is their union, with every single step looked at; it needs no
+    copies of the parameters.
+
+    Args:
+        optimizer_state: of a chain with one `track_updates` in it, at any depth.
+        params: the parameters it was made for.
+
+    Returns:
+        A tree of bool arrays like params.
+
+    Raises:
+        InputError: no `track_updates`, or several; nothing has changed yet.
+
+    >>> import optax
+    >>> import jax.numpy as jnp
+    >>> from jaxreason.masks import track_updates
+    >>> params, gradients = {"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([0.5, 0.0])}
+    >>> optimizer = optax.chain(optax.sgd(0.1), track_updates())
+    >>> _, state = optimizer.update(gradients, optimizer.init(params), params)
+    >>> tracked(state, params)["w"].tolist()
+    [True, False]
+    """
+    nodes = jax.tree.leaves(optimizer_state, is_leaf=_is_tracker)
+    trackers = [node for node in nodes if _is_tracker(node)]
+    if len(trackers) != 1:
+        raise InputError(
+            f"the optimizer state holds {len(trackers)} states of track_updates: expected one"
+        )
+    mask = read_mask(trackers[0].ever_updated, params)
+    check_not_empty(mask, f"no update of {int(trackers[0].step)} changed an entry visibly")
+    return mask
+
+
+def _is_tracker(node: Any) -> bool:
+    return isinstance(node, TrackUpdatesState)
