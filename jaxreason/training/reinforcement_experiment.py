@@ -32,7 +32,7 @@ from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSour
 from jaxreason.training.runs import Run
 from jaxreason.training.state import TrainState, abstract_state, state_from_params
 from jaxreason.training.step import Step, make_step
-from jaxreason.types import Objective, Params
+from jaxreason.types import Objective, Params, Sampler
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ReinforcementExperiment(PostTraining):
         mask: file of a saved update mask; only the weights in it are trained.
         mask_placement: "update" freezes the others for good; "gradient" masks gradients just
             before the optimizer, as Mukherjee et al. 2025 do.
-        held_out: problems of the validation split decoded greedily at every evaluation.
+        held_out: problems of the validation split decoded at every evaluation, greedily and not.
         train: lengths and intervals; a step is a rollout with its updates.
         mesh: how devices are arranged.
         loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
@@ -243,37 +243,48 @@ class _Builder:
 def held_out_rewards(
     base: Run, config: RolloutConfig, count: int, mesh: Mesh | None, batch_size: int = 64
 ) -> Callable[[Params, int], Mapping[str, float]]:
-    """`(params, step) -> numbers`: mean reward and breakdown on held-out problems, greedy.
+    """`(params, step) -> numbers`: mean reward and breakdown on held-out problems.
 
-    The problems are those of the validation split of the base's data.
+    The problems are those of the validation split of the base's data, one completion each:
+    `held_out_*` decoded greedily, `held_out_sampled_reward` at the sampling temperature.
     """
     source = base.experiment.source(split="validation", count=count)
-    vocabulary = source.vocabulary
-    sampler = autoregressive(
-        base.model,
-        max_new_tokens=config.max_new_tokens,
-        eos=vocabulary.eos,
-        pad=vocabulary.pad,
-        temperature=0,
-    )
+    samplers = {t: held_out_sampler(base, config, t, source) for t in (0.0, config.temperature)}
 
-    def evaluate(params: Params, step: int) -> Mapping[str, float]:
-        del step
+    def rewards(params: Params, temperature: float) -> dict[str, np.ndarray]:
         found: dict[str, list[np.ndarray]] = {}
         for first in range(0, count, batch_size):
-            indices = range(first, min(first + batch_size, count))
-            problems = [source.problem(i) for i in indices]
+            problems = [source.problem(i) for i in range(first, min(first + batch_size, count))]
             padded = problems + problems[-1:] * (batch_size - len(problems))
-            prompts = place_batch(encode_prompts(vocabulary, padded), mesh)
-            completions = jax.device_get(sampler(params, prompts, jax.random.key(0)))
+            prompts = place_batch(encode_prompts(source.vocabulary, padded), mesh)
+            key = jax.random.fold_in(jax.random.key(0), first)
+            completions = jax.device_get(samplers[temperature](params, prompts, key))
             reward = base.experiment.reward(padded, completions)
             for name, values in {"reward": reward.values, **reward.breakdown}.items():
                 found.setdefault(name, []).append(values[: len(problems)])
-        return {
-            f"held_out_{name}": float(np.concatenate(parts).mean()) for name, parts in found.items()
-        }
+        return {name: np.concatenate(parts) for name, parts in found.items()}
+
+    def evaluate(params: Params, step: int) -> Mapping[str, float]:
+        del step
+        greedy = rewards(params, 0.0)
+        sampled = rewards(params, config.temperature)["reward"]
+        numbers = {f"held_out_{name}": float(values.mean()) for name, values in greedy.items()}
+        return {**numbers, "held_out_sampled_reward": float(sampled.mean())}
 
     return evaluate
+
+
+def held_out_sampler(base: Run, config: RolloutConfig, temperature: float, source: Any) -> Sampler:
+    """One completion per prompt, otherwise as in the rollouts."""
+    return autoregressive(
+        base.model,
+        max_new_tokens=config.max_new_tokens,
+        eos=source.vocabulary.eos,
+        pad=source.vocabulary.pad,
+        temperature=temperature,
+        top_k=config.top_k or None,
+        top_p=config.top_p,
+    )
 
 
 def typed_fields(kind: Any, given: Mapping[str, Any], name: str) -> dict[str, Any]:
