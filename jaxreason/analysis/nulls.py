@@ -15,6 +15,7 @@ rounding: it says nothing about a subnetwork.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from jaxreason.analysis.visibility import Intervals, matching_sigma, matching_si
 
 DRAWN = 1 << 20
 """Weights of a tensor that a draw looks at; of more, every k-th."""
+
+STRATA = 1 << 10
+"""Number of strata of magnitude."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +145,27 @@ def drawn_null(
     """
     flat = base.reshape(-1)
     part = flat[:: max(1, -(-flat.size // DRAWN))]
-    wide = part.astype(np.float32 if part.dtype != np.float64 else np.float64)
+    precision = np.float64 if part.dtype == np.float64 else np.float32
+    wide: Any = part.astype(precision)
     changed = np.empty((len(sigmas), part.size), bool)
     for row, sigma, dtype in zip(changed, sigmas, stored, strict=True):
-        update = random.standard_normal(part.size, dtype=wide.dtype) * wide.dtype.type(sigma)
         with np.errstate(over="ignore", invalid="ignore"):
+            update = random.standard_normal(part.size, dtype=precision) * precision(sigma)
             row[:] = ~unchanged(part, (wide + update).astype(dtype), rule)
     scale = flat.size / max(part.size, 1)
     both, updated = shared_counts(list(changed))
     return both * scale, updated * scale
+
+
+def magnitude_strata(weights: np.ndarray) -> np.ndarray:
+    """Quarters of a binade of |w|, as numbers below `STRATA`: rounding treats each alike.
+
+    Args:
+        weights: any numbers, flat.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        wide = np.abs(weights.astype(np.float32))
+    return (wide.view(np.uint32) >> 21).astype(np.intp)
 
 
 def shared_counts(changed: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

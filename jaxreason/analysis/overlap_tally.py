@@ -10,8 +10,10 @@ import numpy as np
 
 from jaxreason.analysis.equality import Equality, unchanged
 from jaxreason.analysis.nulls import (
+    STRATA,
     Expected,
     drawn_null,
+    magnitude_strata,
     matched_null,
     matching_sigmas,
     matching_sizes,
@@ -37,7 +39,6 @@ Advance = Callable[[str, int], None]
 
 _CHUNK = 1 << 23
 _KEPT = 1 << 14  # entries of a sampled tensor that take part in the search for one global sigma
-_STRATA = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def tallies(
         yield _tally(name, base, runs, rule, seed, draws)
         if advance is not None:
             advance(name, base.size)
+        del base, runs  # before the next are read
 
 
 def _tally(
@@ -96,16 +98,16 @@ def _tally(
 ) -> Tally:
     flat, after = base.reshape(-1), [run.reshape(-1) for run in runs]
     both = np.zeros((len(runs), len(runs)), np.int64)
-    sizes = np.zeros(_STRATA, np.int64)
-    changes = np.zeros((len(runs), _STRATA), np.int64)
+    sizes = np.zeros(STRATA, np.int64)
+    changes = np.zeros((len(runs), STRATA), np.int64)
     for start in range(0, flat.size, _CHUNK):
         part = flat[start : start + _CHUNK]
         changed = [~unchanged(part, run[start : start + _CHUNK], rule) for run in after]
         both += shared_counts(changed)[0]
-        stratum = _strata(part)
-        sizes += np.bincount(stratum, minlength=_STRATA)
+        stratum = magnitude_strata(part)
+        sizes += np.bincount(stratum, minlength=STRATA)
         for row, mask in zip(changes, changed, strict=True):
-            row += np.bincount(stratum[mask], minlength=_STRATA)
+            row += np.bincount(stratum[mask], minlength=STRATA)
     updated = both.diagonal().copy()
     uniform = matched_null(np.array([flat.size]), updated[:, None])
     expected = {"tensor_matched": uniform, "magnitude_matched": matched_null(sizes, changes)}
@@ -127,13 +129,6 @@ def _tally(
         thinned = {id(item): item.thinned(_KEPT) for item in found}
         found = [thinned[id(item)] for item in found]
     return Tally(name, flat.size, updated, both, expected, sigmas, drawn, drawn_updated, found)
-
-
-def _strata(part: np.ndarray) -> np.ndarray:
-    """Quarters of a binade of |w|: within one, rounding treats all weights alike."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        wide = np.abs(part.astype(np.float32))
-    return (wide.view(np.uint32) >> 21).astype(np.intp)
 
 
 def total(name: str, parts: list[Tally], with_global: bool = False) -> Tally:

@@ -1,4 +1,4 @@
-"""Figures of overlaps and of trajectories: functions of a document and a theme, giving PNG bytes.
+"""Figures of overlaps: functions of a document and a theme, giving PNG bytes.
 
 None means that the document does not have what the figure shows.
 """
@@ -12,7 +12,7 @@ from jaxreason.evaluation.overlap_tables import NULLS, run_labels
 from jaxreason.evaluation.style import Theme, png, regime_color, styled
 
 
-def overlap_matrix(document: dict[str, Any], theme: Theme) -> bytes | None:
+def every_two(document: dict[str, Any], theme: Theme) -> bytes | None:
     """One-sided overlap of every two of N runs: observed, expected by precision, and the excess.
 
     Args:
@@ -103,9 +103,10 @@ def against_nulls(document: dict[str, Any], theme: Theme) -> bytes | None:
         axes = figure.subplots()
         x = np.arange(len(groups))
         heights = [100 * table["observed"]["jaccard"] for _, table in groups]
+        top = max(heights)
         handles = {"observed": axes.bar(x, heights, 0.7, color=regime_color(theme, "correct"))}
         marks = (
-            ("uniform", "_", theme.muted),
+            ("uniform", "_", theme.text),
             ("magnitude_matched", "D", regime_color(theme, "dropped")),
             ("precision", "o", regime_color(theme, "swapped")),
         )
@@ -116,10 +117,11 @@ def against_nulls(document: dict[str, Any], theme: Theme) -> bytes | None:
                 style |= {"ms": 16, "markeredgewidth": 2}
             else:
                 style |= {"ms": 6, "markeredgecolor": theme.background}
-            heights = [np.nan if value is None else 100 * value for value in values]
-            handles[NULLS[name]] = axes.plot(x + shift, heights, **style)[0]
+            marked = [np.nan if value is None else 100 * value for value in values]
+            top = max(top, np.nanmax(marked))
+            handles[NULLS[name]] = axes.plot(x + shift, marked, **style)[0]
         axes.set_xticks(x, [name for name, _ in groups])
-        axes.set_ylim(0, 104)
+        axes.set_ylim(0, min(104, 1.2 * top + 1))
         axes.set_title("Jaccard index of the changed weights, %")
         axes.grid(visible=False, axis="x")
         legend(figure, list(handles.values()), list(handles))

@@ -27,7 +27,7 @@ def write_overlap(document: dict[str, Any], folder: str | Path) -> Path:
         FailureError: the disk refuses.
     """
     two = "o1" in document["total"]["observed"]
-    draw = overlap_figures.against_nulls if two else overlap_figures.overlap_matrix
+    draw = overlap_figures.against_nulls if two else overlap_figures.every_two
     images = {theme.name: image for theme in THEMES if (image := draw(document, theme))}
     labels = [page.escape(label) for label in run_labels(document)]
     base = page.escape(Path(document["base"]["path"]).name)

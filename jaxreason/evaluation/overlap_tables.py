@@ -24,7 +24,7 @@ SIGNIFICANT = 4.0
 
 def run_labels(document: dict[str, Any]) -> list[str]:
     """Short names of the runs: the last parts of their paths that tell them apart, and steps."""
-    parts = [[p for p in run["path"].split("/") if p] or ["/"] for run in document["runs"]]
+    parts = [_parts(run["path"]) for run in document["runs"]]
     steps = ["" if run["step"] is None else f"@{run['step']}" for run in document["runs"]]
     names: list[str] = []
     for depth in range(1, max(map(len, parts)) + 1):
@@ -32,6 +32,10 @@ def run_labels(document: dict[str, Any]) -> list[str]:
         if len(set(names)) == len(names):
             break
     return names
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.removesuffix(".safetensors").split("/") if part] or ["/"]
 
 
 def reading(table: dict[str, Any]) -> str:
