@@ -7,7 +7,7 @@ from jaxreason.analysis.equality import Equality, Mode
 from jaxreason.analysis.names import MATRIX_TYPES, Place, place
 from jaxreason.analysis.pairing import Together, align
 from jaxreason.analysis.rank import RankReport, update_rank
-from jaxreason.analysis.sparsity import Counts, count, grouped, reading_of, readings
+from jaxreason.analysis.sparsity import Counts, count_unchanged, grouped, reading_of, readings
 from jaxreason.analysis.tensors import Checkpoint
 
 
@@ -156,10 +156,11 @@ def compare(
     rules = readings(settings.tolerance)
     reports = []
     for name, (old, new) in together:
-        counts = count(old, new, rules)
+        counts = count_unchanged(old, new, rules)
         rank = update_rank(name, old, new) if settings.rank else None
         dtypes = (str(old.dtype), str(new.dtype))
         reports.append(TensorReport(name, place(name), old.shape, dtypes, counts, rank))
+        del old, new  # before the next are read
         if progress is not None:
             progress(name, counts.size)
     reports.sort(key=lambda report: _order(report.place))

@@ -29,8 +29,8 @@ A summary is
     paper_sweep the same for differences in bfloat16
     non_finite  number of weights that are NaN or infinite in either checkpoint
     norms       {before, delta, relative, largest}: Frobenius norms of the finite weights before
-                and of the difference, their quotient (null if before is 0), largest difference; null
-                where float64 overflows
+                and of the difference, their quotient (null if before is 0), largest difference;
+                null where float64 overflows
 """
 
 import math

@@ -63,7 +63,8 @@ class Equality:
 
 def to_bfloat16(array: np.ndarray) -> np.ndarray:
     """The array rounded to bfloat16, ties to even; itself if it is bfloat16 already."""
-    return array.astype(BFLOAT16, copy=False)
+    with np.errstate(over="ignore"):
+        return array.astype(BFLOAT16, copy=False)
 
 
 def to_float(array: np.ndarray) -> np.ndarray:

@@ -74,6 +74,8 @@ def place(name: str) -> Place:
         return Place(layer, "other")
     if _NORM.search(telling[-1]):
         return Place(layer, "norm")
+    if telling[-1] == "c_proj":  # GPT-2 has two, told apart by where they are
+        return Place(layer, "output" if "attn" in words else "down")
     return Place(layer, _TYPE_OF.get(telling[-1], "other"))
 
 

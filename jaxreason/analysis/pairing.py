@@ -100,6 +100,7 @@ class Together:
                 array = reader(part.stored)
                 arrays.append(array if part.layer is None else array[part.layer])
             yield name, tuple(arrays)
+            del array, arrays  # before the next are read
 
 
 def _last_kept(checkpoint: Checkpoint) -> Callable[[str], np.ndarray]:

@@ -28,9 +28,9 @@ class Compare:
     safetensors file or a folder of them; tensors are read one at a time, so memory stays small.
     """
 
-    before: Annotated[str, tyro.conf.Positional]
+    before: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BEFORE")]
     """the checkpoint before the update"""
-    after: Annotated[str, tyro.conf.Positional]
+    after: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="AFTER")]
     """the checkpoint after it"""
     tolerance: float = 1e-5
     """largest difference that counts as none, in the modes `absolute` and `paper`"""

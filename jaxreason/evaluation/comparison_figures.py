@@ -17,11 +17,12 @@ _LABELLED = 40  # rows of the heat map that still have room for numbers
 
 
 def _label(share: float) -> str:
-    """Per cent without decimals; only all and nothing say 100 and 0."""
-    text = f"{100 * share:.0f}"
-    if text == "100" and share < 1:
-        return f"{min(99.9, 100 * share):.1f}"
-    return f"{100 * share:.1f}" if text == "0" and share > 0 else text
+    """Per cent, with a decimal near the ends; only all and nothing say 100 and 0."""
+    if share in (0.0, 1.0):
+        return f"{100 * share:.0f}"
+    if 0.1 <= share < 0.99:
+        return f"{100 * share:.0f}"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f}"
 
 
 def heat_map(comparison: Comparison, theme: Theme) -> bytes | None:
