@@ -71,8 +71,7 @@ def judge(problem: Problem, response: Sequence[str] | str) -> Verdict:
     answer = words[words.index("answer") + 1 :]
     if "end" not in answer:
         return _error("missing_end")
-    if answer.index("end") != len(answer) - 1:
-        return _error("bad_syntax")
+    # Only the last word is taken off: an `end` before it is no part of an expression.
     postfix = _postfix(answer[:-1])
     if postfix is None:
         return _error("bad_syntax")
