@@ -198,6 +198,33 @@ class TestPaper:
         for name in ("zero", "within_tolerance", "rank"):
             assert found[name] == pytest.approx(expected[name], abs=1e-12), name
 
+    @pytest.mark.oracle
+    @pytest.mark.parametrize("tolerance", [1e-8, 1e-6, 1e-5, 3e-5])
+    def test_torch_counts_the_same(self, tolerance):
+        torch = pytest.importorskip("torch")
+        before, after = self.sides()
+        # Differences of a few units around the tolerance, where its own rounding decides.
+        edge = np.float32(BF16(tolerance)) * np.array([0.5, 0.99, 1, 1.01, 2, -1], np.float32)
+        before["model.edge.weight"], after["model.edge.weight"] = np.zeros_like(edge), edge
+        names = [*self.NAMES, "model.edge.weight"]
+        deltas = {
+            name: torch.from_numpy(after[name]).bfloat16()
+            - torch.from_numpy(before[name]).bfloat16()
+            for name in names
+        }
+        flat = torch.cat([delta.reshape(-1) for delta in deltas.values()])
+        close = torch.isclose(flat, torch.zeros_like(flat), atol=tolerance).sum().item()
+        ranks = [
+            torch.linalg.matrix_rank(delta.float()).item() / min(delta.shape)
+            for name, delta in deltas.items()
+            if delta.ndim > 1 and "layernorm" not in name
+        ]
+        settings = CompareSettings("paper", tolerance)
+        comparison = compare(checkpoint(before), checkpoint(after), settings)
+        assert comparison.total().unchanged["paper"] == close
+        assert comparison.total().paper_zero == (flat == 0).sum().item()
+        assert comparison.paper_rank() == pytest.approx(sum(ranks) / len(ranks))
+
     def test_layers_weigh_tensors_alike_and_count_norms(self):
         before, after = self.sides()
         comparison = compare(checkpoint(before), checkpoint(after))
