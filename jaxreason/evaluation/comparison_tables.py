@@ -36,8 +36,8 @@ def per_cent(part: float | None) -> str:
         return "–"
     text = f"{100 * part:.2f}"
     if text == "100.00" and part < 1:
-        return "<100"
-    return ">0" if text == "0.00" and part > 0 else text
+        return ">99.99"
+    return "<0.01" if text == "0.00" and part > 0 else text
 
 
 def _table(title: str) -> Table:
