@@ -1,23 +1,20 @@
 """Training objectives: `(params, batch, key) -> (loss, metrics)`."""
 
-from jaxreason.objectives.advantages import check_rewards, compute_advantages, informative_groups
+from jaxreason.objectives.advantages import compute_advantages
 from jaxreason.objectives.algorithms import ALGORITHMS, AlgorithmConfig
 from jaxreason.objectives.kto import kto
 from jaxreason.objectives.next_token import next_token
 from jaxreason.objectives.policy_gradient import policy_gradient
 from jaxreason.objectives.preference import anchored, dpo, ipo, orpo, simpo
-from jaxreason.objectives.process_reward import implicit_rewards, process_reward_loss
+from jaxreason.objectives.process_reward import process_reward_loss
 from jaxreason.objectives.value import value_loss
 
 __all__ = [
     "ALGORITHMS",
     "AlgorithmConfig",
     "anchored",
-    "check_rewards",
     "compute_advantages",
     "dpo",
-    "implicit_rewards",
-    "informative_groups",
     "ipo",
     "kto",
     "next_token",

@@ -36,7 +36,7 @@ class CountdownExperiment(NextTokenExperiment):
 
     def words(self) -> str:
         """Names the task."""
-        return f"Countdown problems up to {self.data.largest_target}"
+        return f"Countdown problems up to {self.data.problems.limit}"
 
     def as_json(self) -> dict[str, Any]:
         """What config.json holds."""
