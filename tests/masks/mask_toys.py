@@ -1,7 +1,6 @@
 """A small tree of parameters, masks for it, and a jitted run of an optimizer."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -15,7 +14,7 @@ def is_shape(node):
 def draw(seed, leading=(), dtype=np.float32):
     random = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda shape: jnp.asarray(random.normal(size=(*leading, *shape)), dtype),
+        lambda shape: np.asarray(random.normal(size=(*leading, *shape))).astype(dtype),
         SHAPES,
         is_leaf=is_shape,
     )
