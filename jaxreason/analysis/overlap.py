@@ -57,7 +57,7 @@ class Overlap(NamedTuple):
         return self.both / either if either else math.nan
 
 
-def overlap(first: np.ndarray, second: np.ndarray) -> Overlap:
+def count_overlap(first: np.ndarray, second: np.ndarray) -> Overlap:
     """The overlap of two sets of weights.
 
     Args:
@@ -68,7 +68,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> Overlap:
         InputError: they are not boolean, or of different shapes.
 
     >>> import numpy as np
-    >>> found = overlap(np.array([True, True, False, False]), np.array([True, False, True, True]))
+    >>> found = count_overlap(np.array([True, True, False, False]), np.array([True, False, True, True]))
     >>> found.o1, round(found.o2, 3), found.jaccard
     (0.5, 0.333, 0.25)
     """

@@ -37,7 +37,7 @@ NULLS = (
 
 Advance = Callable[[str, int], None]
 
-_CHUNK = 1 << 23
+_CHUNK = 1 << 22
 _KEPT = 1 << 14  # entries of a sampled tensor that take part in the search for one global sigma
 
 

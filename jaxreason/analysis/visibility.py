@@ -26,6 +26,8 @@ from jaxreason.analysis.equality import BFLOAT16, Equality, unchanged
 SAMPLE = 1 << 18
 """Weights that stand for a tensor of more than 16 bits a weight."""
 
+_CHUNK = 1 << 22
+
 
 @dataclass(frozen=True)
 class Intervals:
@@ -149,9 +151,12 @@ def matching_size(found: Intervals, visible: float) -> float:
 def _distinct(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Weights that stand for all, how many each stands for, and whether they are a sample."""
     if flat.dtype.itemsize <= 2:
-        counts = np.bincount(_bits(flat), minlength=1)
-        patterns = np.flatnonzero(counts)
         unsigned = np.dtype(f"u{flat.dtype.itemsize}")
+        counts = np.zeros(1 << 8 * flat.dtype.itemsize, np.int64)
+        for start in range(0, flat.size, _CHUNK):  # numpy widens what it counts to 8 bytes
+            part = _bits(flat[start : start + _CHUNK])
+            counts += np.bincount(part, minlength=counts.size)
+        patterns = np.flatnonzero(counts)
         return patterns.astype(unsigned).view(flat.dtype), counts[patterns].astype(float), False
     step = max(1, -(-flat.size // SAMPLE))
     weights = flat[::step]

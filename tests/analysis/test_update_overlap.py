@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.equality import Equality, unchanged
-from jaxreason.analysis.overlap import overlap, overlap_matrix, overlap_report
+from jaxreason.analysis.overlap import count_overlap, overlap_matrix, overlap_report
 from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.errors import InputError
 from jaxreason.evaluation.overlap_tables import reading
@@ -61,7 +61,7 @@ def files(tmp_path):
 @given(hnp.arrays(bool, (2, 17)))
 def test_counts_and_identities(masks):
     first, second = masks
-    found = overlap(first, second)
+    found = count_overlap(first, second)
     one, two = set(np.flatnonzero(first)), set(np.flatnonzero(second))
     assert found == (17, len(one), len(two), len(one & two))
     assert all(type(count) is int for count in found)
@@ -76,9 +76,9 @@ def test_counts_and_identities(masks):
 
 def test_only_boolean_masks_of_one_shape():
     with pytest.raises(InputError, match="second has dtype int64; expected bool"):
-        overlap(np.ones(3, bool), np.ones(3, np.int64))
+        count_overlap(np.ones(3, bool), np.ones(3, np.int64))
     with pytest.raises(InputError, match=r"first has shape \(3,\) and second \(4,\)"):
-        overlap(np.ones(3, bool), np.ones(4, bool))
+        count_overlap(np.ones(3, bool), np.ones(4, bool))
 
 
 @pytest.mark.parametrize("rule", [Equality(), Equality("exact"), Equality("paper")], ids=str)
