@@ -92,17 +92,19 @@ def make_delta(
     Args:
         base: a checkpoint or its path.
         new: one with the same names, shapes and dtypes.
-        path: of the difference; an existing file is replaced at the end, in one step.
+        path: of the difference; an earlier difference is replaced at the end, in one step.
         read_dtype: "bfloat16" or "float16" casts floating-point tensors of both first: the
             difference of what is served, not of the master weights.
         threads: for packing; by default one per core, at most 8.
 
     Raises:
-        InputError: names, shapes or dtypes differ (all are named before any work).
+        InputError: names, shapes or dtypes differ (found before any work), or `path` is another
+            kind of file.
         FailureError: a checkpoint is damaged, or the disk refuses.
     """
     started = time.perf_counter()
     base, new, path = _opened(base), _opened(new), Path(path)
+    _check_free(path)
     entries = _entries(new, read_dtype)
     _check_same(base, _entries(base, read_dtype), entries, f"in {new.path}")
     packed, size = [], len(MAGIC)
@@ -182,6 +184,16 @@ def _rebuild(
 
 def _opened(source: Source) -> Checkpoint:
     return source if isinstance(source, Checkpoint) else open_checkpoint(source)
+
+
+def _check_free(path: Path) -> None:
+    """Only an earlier difference is overwritten, never a checkpoint."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) == MAGIC:
+                return
+    if path.exists():
+        raise InputError(f"{path} exists and is no difference; name another file")
 
 
 def _threads(threads: int | None) -> int:

@@ -68,7 +68,8 @@ def count_overlap(first: np.ndarray, second: np.ndarray) -> Overlap:
         InputError: they are not boolean, or of different shapes.
 
     >>> import numpy as np
-    >>> found = count_overlap(np.array([True, True, False, False]), np.array([True, False, True, True]))
+    >>> first, second = np.array([[True, True, False, False], [True, False, True, True]])
+    >>> found = count_overlap(first, second)
     >>> found.o1, round(found.o2, 3), found.jaccard
     (0.5, 0.333, 0.25)
     """

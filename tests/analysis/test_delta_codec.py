@@ -255,6 +255,12 @@ def test_what_exists_is_not_overwritten(pair, tmp_path):
     make_delta(*pair, tmp_path / "d")
     with pytest.raises(InputError, match="exists"):
         apply_delta(pair[0], tmp_path / "d", pair[1])
+    before = pair[1].read_bytes()
+    for path in (pair[1], tmp_path):
+        with pytest.raises(InputError, match="exists and is no difference"):
+            make_delta(*pair, path)
+    assert pair[1].read_bytes() == before
+    make_delta(*pair, tmp_path / "d")  # an earlier difference is
 
 
 def test_a_full_disk_leaves_nothing(pair, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Overlap of updates: counts against brute force, and what is told apart from rounding."""
 
+import doctest
 import json
 
 import ml_dtypes
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 
+from jaxreason.analysis import overlap
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.equality import Equality, unchanged
 from jaxreason.analysis.overlap import count_overlap, overlap_matrix, overlap_report
@@ -72,6 +74,11 @@ def test_counts_and_identities(masks):
         expected = product / (found.o1 + found.o2 - product) if product else 0
         assert found.jaccard == pytest.approx(expected)
     assert np.isnan(found.o1) == (not one)
+
+
+def test_examples_in_docstrings():
+    done = doctest.testmod(overlap)
+    assert done.attempted > 0 == done.failed
 
 
 def test_only_boolean_masks_of_one_shape():
