@@ -1,17 +1,16 @@
 """`jaxreason compare`: how sparse and how full-rank the difference of two checkpoints is."""
 
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from jaxreason.analysis.equality import Mode
 from jaxreason.cli.options import parse_options
+from jaxreason.cli.progress import weights_bar
 
 if TYPE_CHECKING:
     from jaxreason.analysis.comparison import CompareSettings, Comparison
@@ -84,24 +83,5 @@ def _compare(
     """Compares with a bar that counts weights, on a terminal's standard error only."""
     from jaxreason.analysis.comparison import compare
 
-    with _bar(before.parameters) as advance:
+    with weights_bar(before.parameters) as advance:
         return compare(before, after, settings, advance)
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Any]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("[dim]{task.description}", justify="left"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading", total=total)
-        yield lambda name, size: progress.update(task, advance=size, description=name)

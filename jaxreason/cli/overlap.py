@@ -10,6 +10,7 @@ import tyro
 
 from jaxreason.analysis.equality import Mode
 from jaxreason.cli.options import parse_options
+from jaxreason.cli.progress import weights_bar
 from jaxreason.errors import InputError
 
 HELP = "compare which weights runs from one base changed, against null models"
@@ -56,9 +57,11 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"runs has {len(arguments.runs)} checkpoint(s); expected two or more")
     from rich.console import Console
 
+    from jaxreason.analysis.checkpoints import open_checkpoint
     from jaxreason.analysis.overlap import overlap_matrix, overlap_report
     from jaxreason.evaluation.overlap_tables import tables
 
+    base, *runs = (open_checkpoint(path) for path in (arguments.base, *arguments.runs))
     options = {
         "mode": arguments.mode,
         "tolerance": arguments.tolerance,
@@ -66,10 +69,11 @@ def run(argv: Sequence[str]) -> None:
         "seed": arguments.seed,
         "draws": arguments.draws,
     }
-    if len(arguments.runs) == 2:
-        document = overlap_report(arguments.base, *arguments.runs, **options)
-    else:
-        document = overlap_matrix(arguments.base, arguments.runs, **options)
+    with weights_bar(base.parameters) as advance:
+        if len(runs) == 2:
+            document = overlap_report(base, runs[0], runs[1], **options, advance=advance)
+        else:
+            document = overlap_matrix(base, runs, **options, advance=advance)
     if arguments.json:
         print(json.dumps(document, allow_nan=False))
     else:
