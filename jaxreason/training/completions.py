@@ -3,7 +3,7 @@
 Choices of completions are seeded per problem, so they do not depend on how problems are batched.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -113,6 +113,27 @@ def _completed(rollout: Rollout) -> Iterator[Completed]:
     right = np.asarray(rollout.reward.values) > RIGHT_ABOVE
     for row, tokens in enumerate(rollout.batch["tokens"]):
         yield Completed(tokens[: lengths[row]].copy(), int(prompts[row]), bool(right[row]))
+
+
+def pack(samples: Sequence[Sequence[Completed]]) -> dict[str, np.ndarray]:
+    """Completions by problem as a few flat arrays, for a file."""
+    flat = [one for drawn in samples for one in drawn]
+    return {
+        "tokens": np.concatenate([one.tokens for one in flat]),
+        "lengths": np.array([one.tokens.size for one in flat]),
+        "prompt_lengths": np.array([one.prompt_length for one in flat]),
+        "right": np.array([one.right for one in flat]),
+        "problems": np.array([len(drawn) for drawn in samples]),
+    }
+
+
+def unpack(arrays: Mapping[str, np.ndarray]) -> list[list[Completed]]:
+    """The inverse of `pack`."""
+    tokens = np.split(arrays["tokens"], np.cumsum(arrays["lengths"])[:-1])
+    prompts, right = arrays["prompt_lengths"].tolist(), arrays["right"].tolist()
+    flat = [Completed(*fields) for fields in zip(tokens, prompts, right, strict=True)]
+    ends = np.cumsum(arrays["problems"]).tolist()
+    return [flat[end - n : end] for end, n in zip(ends, arrays["problems"].tolist(), strict=True)]
 
 
 def solutions(source: Any, count: int) -> list[Completed]:

@@ -39,6 +39,7 @@ class Preparation:
         per_problem: pairs of a problem, at most.
         keep: see `completions.keepers`.
         sampling: which completions are drawn.
+        samples_from: run directory whose completions are taken instead of drawing them again.
         score_rows: rows scored by the reference at once.
         chunk: tokens whose logits exist at once; None computes all logits together.
     """
@@ -49,6 +50,7 @@ class Preparation:
     per_problem: int
     keep: str
     sampling: SamplingConfig
+    samples_from: str | None
     score_rows: int
     chunk: int | None
 
@@ -108,7 +110,7 @@ def prepare(
             return Prepared(arrays, about["summary"], about["max_new_tokens"])
     # Several processes make the same; a global mesh would need all of them at every step of it.
     mesh = mesh if jax.process_count() == 1 else None
-    arrays, summary, limit = _make(preparation, base, source, mesh, say)
+    arrays, summary, limit = _make(path.parent, preparation, base, source, mesh, say)
     if preparation.reference:
         say(f"scoring {len(arrays['tokens'])} examples with the reference")
         scores = reference_log_probabilities(base, params, arrays, preparation, mesh)
@@ -123,6 +125,7 @@ def prepare(
 
 
 def _make(
+    run: Path,
     preparation: Preparation,
     base: Run,
     source: Any,
@@ -139,8 +142,7 @@ def _make(
     if preparation.rows == "shown":
         examples = [(one,) for one in shown]
     else:
-        say(f"drawing {config.samples} completions of each of {config.problems} problems")
-        samples = _draw(config, limit, base, source, mesh)
+        samples = _drawn_once(run, preparation, limit, base, source, mesh, say)
         flat = [one for drawn in samples for one in drawn]
         summary["samples"] = len(flat)
         summary["right"] = sum(one.right for one in flat) / len(flat)
@@ -157,6 +159,45 @@ def _make(
         if arrays["desirable"].all() or not arrays["desirable"].any():
             raise InputError(_nothing(preparation, summary["right"]))
     return arrays, summary, limit
+
+
+def _drawn_once(
+    run: Path,
+    preparation: Preparation,
+    limit: int,
+    base: Run,
+    source: Any,
+    mesh: Mesh | None,
+    say: Callable[[str], None],
+) -> list[list[Completed]]:
+    """The completions in samples.npz, of the run or of the one named; else drawn and kept there."""
+    config = preparation.sampling
+    identity = json.loads(json.dumps(dataclasses.asdict(config))) | {
+        "max_new_tokens": limit,
+        "data": json.loads(json.dumps(getattr(source, "identity", None))),
+        "base": fingerprint(base.params),
+    }
+    path = Path(preparation.samples_from or run) / "samples.npz"
+    if path.exists():
+        arrays, about = read_arrays(path)
+        differing = [name for name in identity if about.get(name) != identity[name]]
+        if not differing:
+            return completions.unpack(arrays)
+        if preparation.samples_from is not None:
+            raise InputError(
+                f"samples_from is {preparation.samples_from!r}, whose completions were drawn with "
+                f"another {', '.join(differing)}; use the same values, or draw new ones"
+            )
+    elif preparation.samples_from is not None:
+        raise InputError(
+            f"samples_from is {preparation.samples_from!r}, which has no samples.npz; expected "
+            "the directory of a run that drew completions"
+        )
+    say(f"drawing {config.samples} completions of each of {config.problems} problems")
+    samples = _draw(config, limit, base, source, mesh)
+    if jax.process_index() == 0:
+        write_arrays(path, completions.pack(samples), identity)
+    return samples
 
 
 def _choose(

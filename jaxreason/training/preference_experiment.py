@@ -60,7 +60,8 @@ _SETTINGS = (
 class PreferenceExperiment(PostTraining):
     """Offline post-training on completions of the base, judged by the verifier of its task.
 
-    Completions are drawn once, before the first step, and kept in data.npz of the run directory.
+    Completions are drawn once, before the first step, and kept in samples.npz of the run directory;
+    data.npz holds what was made of them.
 
     Attributes:
         base: run directory of the model to start from.
@@ -81,6 +82,8 @@ class PreferenceExperiment(PostTraining):
             problem (RAFT).
         problem_changes: fields of the base's data to change, such as `generator kruskal`.
         sampling: how many problems, and how completions are drawn.
+        samples_from: run directory of another method whose completions (samples.npz) are used
+            instead of drawing the same ones again.
         batch_size: pairs (or completions) per step.
         held_out: problems of the validation split decoded greedily at every evaluation.
         optimizer: AdamW and its schedule.
@@ -105,6 +108,7 @@ class PreferenceExperiment(PostTraining):
     keep: Literal["all", "distinct", "one"] = "distinct"
     problem_changes: dict[str, str] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    samples_from: str | None = None
     batch_size: int = 32
     held_out: int = 200
 
@@ -200,6 +204,7 @@ class PreferenceExperiment(PostTraining):
             self.per_problem,
             self.keep,
             self.sampling,
+            self.samples_from,
             max(self.batch_size // (2 if self.method == "kto" else 1), 1),
             self.loss_chunk or None,
         )

@@ -36,6 +36,15 @@ def text(one):
     return one.tokens.tolist()
 
 
+def test_completions_survive_being_packed(samples):
+    samples = [samples[0], [], *samples[1:]]
+    back = completions.unpack(completions.pack(samples))
+    assert [len(drawn) for drawn in back] == [5, 0, 2, 3, 2]
+    flat = itertools.chain.from_iterable
+    for old, new in zip(flat(samples), flat(back), strict=True):
+        assert (text(old), *old[1:]) == (text(new), *new[1:])
+
+
 def test_pairs_are_of_one_problem_right_before_wrong_each_distinct_sample_once(samples):
     pairs = completions.on_policy_pairs(samples, per_problem=4, seed=0)
     assert len(pairs) == 2 + 1

@@ -23,7 +23,7 @@ from jaxreason.training.preference_experiment import (
     balanced_weight,
 )
 from jaxreason.training.runs import experiment_from_json, load_run
-from jaxreason.training.stored_batches import read_arrays
+from jaxreason.training.stored_batches import digest, read_arrays
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,23 @@ def test_a_run_is_found_by_its_path_and_says_what_it_came_from(base, tmp_path):
     assert summary["problems"] == 24
     assert summary["samples"] == 24 * 6
     assert 0 < summary["right"] < 1
+
+
+def test_completions_are_drawn_once_for_several_methods(base, tmp_path, monkeypatch):
+    first = experiment(base, "rft", train={"steps": 1})
+    first.run(tmp_path / "first", progress=False)
+    monkeypatch.setattr(preference_data, "_draw", None)
+    taken = experiment(base, "rft", train={"steps": 1}, samples_from=str(tmp_path / "first"))
+    taken.run(tmp_path / "taken", progress=False)
+    same = [read_arrays(tmp_path / name / "data.npz")[0] for name in ("first", "taken")]
+    assert digest(same[0]) == digest(same[1])
+
+    other = dataclasses.replace(taken, sampling=dataclasses.replace(taken.sampling, seed=1))
+    with pytest.raises(InputError, match="completions were drawn with another seed; use"):
+        other.run(tmp_path / "other", progress=False)
+    absent = dataclasses.replace(taken, samples_from=str(tmp_path))
+    with pytest.raises(InputError, match=r"which has no samples\.npz"):
+        absent.run(tmp_path / "other", progress=False)
 
 
 def test_off_policy_pairs_choose_the_solutions_of_the_data(base, tmp_path):
