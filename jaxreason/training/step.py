@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError
+from jaxreason.masks import apply_updates
 from jaxreason.sharding.mesh import BATCH_AXES, batch_sharding, place_batch
 from jaxreason.sharding.rules import TRANSFORMER_RULES, Rule, match_rules
 from jaxreason.training.state import TrainState
@@ -61,7 +62,7 @@ def _advance(
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["loss"][0])
 
     updates, optimizer_state = optimizer.update(gradients, state.optimizer_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params = apply_updates(state.params, updates)
     params, optimizer_state = jax.tree.map(
         lambda new, old: jnp.where(finite, new, old),
         (params, optimizer_state),
