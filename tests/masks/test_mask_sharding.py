@@ -95,8 +95,8 @@ def test_compact_gathers_no_whole_parameter():
     layouts = jax.tree.map(lambda x: x.sharding, params)
     program = jax.jit(optimizer.update, out_shardings=(layouts, None))
     text = program.lower(params, state, params).compile().as_text()
-    whole = [line for line in text.splitlines() if "all-gather" in line and "f32[8,16]" in line]
-    assert not whole
+    assert "all-reduce" in text  # of the short leaves
+    assert "all-gather" not in text
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
