@@ -170,6 +170,17 @@ def test_unrelated_updates_rounded_to_bfloat16_agree_on_most_weights(tmp_path):
     assert found["unrelated"] == pytest.approx(found["agreement"], abs=0.005)
 
 
+def test_a_shift_of_all_weights_needs_no_relation(tmp_path):
+    """Permuting an update that is alike everywhere changes nothing; its sign must stay."""
+    paths = [
+        save(tmp_path / f"{n}.safetensors", {"w": np.full(50, value, np.float32)})
+        for n, value in enumerate((0, 1e-3, 1e-3))
+    ]
+    found = agreement_curve(*paths, [0.0, 1.5e-3])
+    assert found["unrelated"] == found["agreement"] == [1, 1]
+    assert found["first_to_base"] == found["second_to_base"] == [0, 1]
+
+
 def test_nan_agrees_with_nothing(tmp_path):
     paths = [
         save(tmp_path / f"{n}.safetensors", {"w": np.array([1, value], np.float32)})
