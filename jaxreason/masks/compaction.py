@@ -103,6 +103,9 @@ def compact(
     ) -> tuple[Any, CompactState]:
         short = _gather_tree(updates, state.indices)
         short_params = None if params is None else _gather_tree(params, state.indices)
+        # Fused with the gather, b1 * mu + (1 - b1) * g may be contracted the other way round (the
+        # product that is not rounded is another one): a last bit apart from `freeze_outside`.
+        short, short_params = jax.lax.optimization_barrier((short, short_params))
         short, inner_state = inner.update(short, state.inner_state, short_params, **extra_args)
         new = _map(_scatter, updates, state.indices, short)
         return new, CompactState(state.indices, inner_state)
