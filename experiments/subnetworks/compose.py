@@ -8,6 +8,8 @@ sparse an update looks when the same float32 weights are read in float32 and in 
 Hardware: any; seconds on a CPU, most of them compilation.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,7 +26,8 @@ network = nn.Sequential([nn.Dense(128), nn.tanh, nn.Dense(128), nn.tanh, nn.Dens
 @jax.jit
 def loss_and_gradients(params, x, y):
     def loss_of(params):
-        return jnp.mean((network.apply({"params": params}, x)[:, 0] - y) ** 2)
+        predicted: Any = network.apply({"params": params}, x)
+        return jnp.mean((predicted[:, 0] - y) ** 2)
 
     return jax.value_and_grad(loss_of)(params)
 
