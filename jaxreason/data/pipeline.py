@@ -151,7 +151,7 @@ class _Shuffle(grain.MapDataset):
         super().__init__(parent)
         # A batch may hold examples of two epochs.
         self._order = functools.lru_cache(maxsize=2)(
-            functools.partial(_epoch_order, len(parent), seed)
+            functools.partial(epoch_order, len(parent), seed)
         )
 
     def __len__(self) -> int:
@@ -164,7 +164,8 @@ class _Shuffle(grain.MapDataset):
         return self._parent[int(self._order(epoch)[place])]
 
 
-def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """[count] int64: the order in which an epoch visits its examples."""
     # Raw bits of a counter-based generator: numpy keeps them the same from version to version,
     # unlike `permutation`, so an old run can be resumed.
     bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
