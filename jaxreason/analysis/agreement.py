@@ -16,7 +16,7 @@ import numpy as np
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.equality import Equality, to_bfloat16
 from jaxreason.analysis.nulls import magnitude_strata
-from jaxreason.analysis.pairing import align
+from jaxreason.analysis.pairing import Together, align
 from jaxreason.analysis.tensors import Checkpoint
 from jaxreason.errors import InputError
 
@@ -69,17 +69,7 @@ def agreement_curve(
             for item in (base, first, second)
         )
     )
-    counts = np.zeros((4, limits.size), np.int64)
-    size = 0
-    for name, arrays in together:
-        flat = [array.reshape(-1) for array in arrays]
-        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        for start in range(0, flat[0].size, _CHUNK):
-            counts += _within(
-                [_read(array[start : start + _CHUNK], read_dtype) for array in flat], limits, random
-            )
-        size += flat[0].size
-        del arrays, flat  # before the next are read
+    counts, size = _count(together, limits, read_dtype, seed)
     names = ("agreement", "first_to_base", "second_to_base", "unrelated")
     shares = counts / max(size, 1)
     return {
@@ -90,6 +80,23 @@ def agreement_curve(
         "extra": list(together.extra),
         "reshaped": [item.name for item in together.reshaped],
     }
+
+
+def _count(
+    together: Together, limits: np.ndarray, read_dtype: str | None, seed: int
+) -> tuple[np.ndarray, int]:
+    """[4, n] numbers of weights within each limit, and the number of weights."""
+    counts = np.zeros((4, limits.size), np.int64)
+    size = 0
+    for name, arrays in together:
+        flat = [array.reshape(-1) for array in arrays]
+        random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        for start in range(0, flat[0].size, _CHUNK):
+            parts = [_read(array[start : start + _CHUNK], read_dtype) for array in flat]
+            counts += _within(parts, limits, random)
+        size += flat[0].size
+        del arrays, flat  # before the next are read
+    return counts, size
 
 
 def _read(array: np.ndarray, read_dtype: str | None) -> np.ndarray:

@@ -13,6 +13,7 @@ from jaxreason.analysis import delta_blocks
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.delta import apply_delta, make_delta
 from jaxreason.analysis.delta_blocks import as_integers, decode_block, encode_block
+from jaxreason.analysis.delta_file import MAGIC
 from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.errors import FailureError, InputError
 
@@ -214,6 +215,16 @@ def test_every_damaged_byte_is_found(tmp_path):
     with pytest.raises(FailureError, match="damaged"):
         apply_delta(opened, broken, tmp_path / "out.safetensors")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_damaged_block_is_named_before_anything_is_written(pair, tmp_path, monkeypatch):
+    make_delta(*pair, tmp_path / "d")
+    data = bytearray((tmp_path / "d").read_bytes())
+    data[len(MAGIC) + 3] ^= 1
+    (tmp_path / "d").write_bytes(data)
+    monkeypatch.setattr("jaxreason.analysis.delta.write_safetensors", pytest.fail)
+    with pytest.raises(FailureError, match=r"damaged \(tensor embedding, block 0\)"):
+        apply_delta(pair[0], tmp_path / "d", tmp_path / "out.safetensors")
 
 
 def test_damage_that_kept_its_checksum_is_found_in_the_values(pair, tmp_path, monkeypatch):
