@@ -124,7 +124,7 @@ def orpo(
     model: Transformer,
     beta: float = 0.1,
     *,
-    likelihood_of: Literal["sequence", "completion"] = "sequence",
+    likelihood_of: Literal["completion", "sequence"] = "completion",
     chunk: int | None = None,
 ) -> Objective:
     """Odds-ratio preference optimisation: NLL(chosen) + beta (-log s(log odds ratio)).
@@ -134,16 +134,17 @@ def orpo(
     Args:
         model: a causal transformer.
         beta: weight of the odds term (lambda in the paper).
-        likelihood_of: tokens of the negative log-likelihood, which is a mean per pair: the whole
-            chosen sequence, prompt included (TRL), or its completion alone.
+        likelihood_of: tokens of the negative log-likelihood, which is a mean per pair: the chosen
+            completion (the paper), or its prompt as well (TRL), which a model never trained on
+            prompts would first have to learn.
         chunk: tokens per chunk of logits; None computes all at once.
 
     Raises:
         InputError: beta is not positive, or unknown tokens of the likelihood.
     """
     losses.check_settings(beta=beta)
-    if likelihood_of not in ("sequence", "completion"):
-        raise InputError(f"likelihood_of is {likelihood_of!r}; expected sequence or completion")
+    if likelihood_of not in ("completion", "sequence"):
+        raise InputError(f"likelihood_of is {likelihood_of!r}; expected completion or sequence")
 
     def rule(scores: PairScores, ratios: Array) -> tuple[Array, Array]:
         del ratios

@@ -45,14 +45,14 @@ METHODS: dict[str, _Method] = {
     "dpo_norm": _Method("pairs", True, 5.0, ("label_smoothing", "pairs", "per_problem")),
     "ipo": _Method("pairs", True, 0.1, ("average", "pairs", "per_problem")),
     "kto": _Method("labelled", True, 0.1, ("desirable_weight", "undesirable_weight")),
-    "orpo": _Method("pairs", False, 0.1, ("pairs", "per_problem")),
+    "orpo": _Method("pairs", False, 0.1, ("likelihood_of", "pairs", "per_problem")),
     "simpo": _Method("pairs", False, 2.5, ("gamma", "pairs", "per_problem")),
     "rft": _Method("kept", False, None, ("keep",)),
     "sft": _Method("shown", False, None),
 }
 _SETTINGS = (
-    *("beta", "label_smoothing", "average", "gamma", "desirable_weight", "undesirable_weight"),
-    *("pairs", "per_problem", "keep"),
+    *("beta", "label_smoothing", "average", "gamma", "likelihood_of"),
+    *("desirable_weight", "undesirable_weight", "pairs", "per_problem", "keep"),
 )
 
 
@@ -73,6 +73,7 @@ class PreferenceExperiment(PostTraining):
         label_smoothing: of dpo and dpo_norm.
         average: ipo on averages per token; otherwise on sums.
         gamma: of simpo, in units of reward.
+        likelihood_of: orpo's likelihood is that of the "completion" or of the whole "sequence".
         desirable_weight: of kto; by default such that both kinds weigh the same in all.
         undesirable_weight: of kto.
         pairs: "on_policy": a right sample is chosen, a wrong one of the same problem rejected;
@@ -101,6 +102,7 @@ class PreferenceExperiment(PostTraining):
     label_smoothing: float = 0.0
     average: bool = True
     gamma: float = 1.375
+    likelihood_of: Literal["completion", "sequence"] = "completion"
     desirable_weight: float | None = None
     undesirable_weight: float = 1.0
     pairs: Literal["on_policy", "off_policy"] = "on_policy"
@@ -171,7 +173,7 @@ class PreferenceExperiment(PostTraining):
                 chunk=chunk,
             )
         if self.method == "orpo":
-            return orpo(model, beta, chunk=chunk)
+            return orpo(model, beta, likelihood_of=self.likelihood_of, chunk=chunk)
         return simpo(model, beta, self.gamma, chunk=chunk)
 
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:

@@ -37,9 +37,12 @@ OBJECTIVES = {
     ),
     "ipo": (ipo(MODEL), lambda r, n, a, m: losses.ipo_loss(r[0] / n[0] - r[1] / n[1], 0.1)),
     "ipo_sum": (ipo(MODEL, average=False), lambda r, n, a, m: losses.ipo_loss(r[0] - r[1], 0.1)),
-    "orpo": (orpo(MODEL), lambda r, n, a, m: -m[0] + 0.1 * losses.odds_ratio_loss(a[0], a[1])),
+    "orpo": (
+        orpo(MODEL, likelihood_of="sequence"),
+        lambda r, n, a, m: -m[0] + 0.1 * losses.odds_ratio_loss(a[0], a[1]),
+    ),
     "orpo_completion": (
-        orpo(MODEL, likelihood_of="completion"),
+        orpo(MODEL),
         lambda r, n, a, m: -a[0] + 0.1 * losses.odds_ratio_loss(a[0], a[1]),
     ),
     "simpo": (simpo(MODEL, 2.0, 1.0), lambda r, n, a, m: losses.simpo_loss(a[0], a[1], 2.0, 1.0)),

@@ -250,7 +250,8 @@ def test_orpo(params, network):
     trainer = bare(ORPOTrainer, is_encoder_decoder=False, padding_value=0, beta=0.3)
     loss, told = trainer.get_batch_loss_metrics(network, separate(batch))
     metrics = {"margin": told["rewards/margins"], "accuracy": told["rewards/accuracies"]}
-    assert_same(orpo(MODEL, 0.3), params, batch, network, loss, metrics)
+    objective = orpo(MODEL, 0.3, likelihood_of="sequence")
+    assert_same(objective, params, batch, network, loss, metrics)
 
 
 def test_the_odds_of_orpo_at_any_lengths(params, batch, network):
@@ -261,8 +262,8 @@ def test_the_odds_of_orpo_at_any_lengths(params, batch, network):
     negative, *_ = trainer.odds_ratio_loss(chosen, rejected)
 
     def odds_only(params, batch, key):
-        whole, metrics = orpo(MODEL, 0.3, likelihood_of="completion")(params, batch, key)
-        likelihood, _ = orpo(MODEL, 1e-30, likelihood_of="completion")(params, batch, key)
+        whole, metrics = orpo(MODEL, 0.3)(params, batch, key)
+        likelihood, _ = orpo(MODEL, 1e-30)(params, batch, key)
         return whole - likelihood, metrics
 
     assert_same(odds_only, params, batch, network, -negative.mean())
