@@ -13,7 +13,7 @@ from jaxreason.analysis import delta_blocks
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.delta import apply_delta, make_delta
 from jaxreason.analysis.delta_blocks import as_integers, decode_block, encode_block
-from jaxreason.analysis.delta_file import MAGIC
+from jaxreason.analysis.delta_file import MAGIC, DeltaIndex, read_delta
 from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.errors import FailureError, InputError
 
@@ -225,6 +225,15 @@ def test_a_damaged_block_is_named_before_anything_is_written(pair, tmp_path, mon
     monkeypatch.setattr("jaxreason.analysis.delta.write_safetensors", pytest.fail)
     with pytest.raises(FailureError, match=r"damaged \(tensor embedding, block 0\)"):
         apply_delta(pair[0], tmp_path / "d", tmp_path / "out.safetensors")
+
+
+def test_bytes_that_no_checksum_covers_are_refused(tmp_path):
+    index = DeltaIndex((), None)
+    (tmp_path / "d").write_bytes(MAGIC + index.trailer())
+    assert read_delta(tmp_path / "d") == index
+    (tmp_path / "d").write_bytes(MAGIC + b"more" + index.trailer())
+    with pytest.raises(FailureError, match="4 bytes belong to no tensor"):
+        read_delta(tmp_path / "d")
 
 
 def test_damage_that_kept_its_checksum_is_found_in_the_values(pair, tmp_path, monkeypatch):
