@@ -30,15 +30,8 @@ def save(path, tensors, metadata=None):
 
 
 def bits(path):
-    checkpoint = open_checkpoint(path)
-    return {
-        name: (
-            checkpoint.dtype(name),
-            checkpoint.shape(name),
-            checkpoint.read(name).tobytes(),
-        )
-        for name in checkpoint.names()
-    }
+    tensors = open_checkpoint(path).tensors.values()
+    return {item.name: (item.dtype, item.shape, item.read().tobytes()) for item in tensors}
 
 
 def update(array, density, seed=0):
