@@ -115,7 +115,7 @@ class _Analysis:
         return [None if uniform and scalars else result or Coupled(reason)] * len(equation.outvars)
 
     def _call(self, inner: Any, values: list[Any], where: str) -> list[Any]:
-        closed = isinstance(inner, ClosedJaxpr)
+        closed = _is_closed(inner)
         jaxpr = inner.jaxpr if closed else inner
         consts = [_constant(value) for value in inner.consts] if closed else []
         return self.run(jaxpr, consts, values, where)
@@ -144,8 +144,9 @@ class _Analysis:
     def _loop(self, equation: Any, values: list[Any], where: str) -> list[Any]:
         params, reason = equation.params, f"{where} ({equation.primitive.name})"
         if equation.primitive.name == "scan":
-            fixed, carried = params["num_consts"], params["num_carry"]
-            body, consts = params["jaxpr"], values[:fixed]
+            body = params["jaxpr"]
+            fixed, carried = _scan_counts(equation, body.jaxpr if _is_closed(body) else body)
+            consts = values[:fixed]
             carry, rows = values[fixed : fixed + carried], values[fixed + carried :]
             test = None
         else:
@@ -166,6 +167,20 @@ class _Analysis:
         if test is not None and self._call(test[0], [*test[1], *carry], where)[0] is not None:
             carry = [Coupled(reason)] * len(carry)
         return [*carry, *stacked]
+
+
+def _is_closed(program: Any) -> bool:
+    return isinstance(program, ClosedJaxpr)
+
+
+def _scan_counts(equation: Any, body: Any) -> tuple[int, int]:
+    """How many operands of a scan are constants, how many are carried; the rest has rows."""
+
+    def whole(outer: Any, inner: Any) -> int:
+        return sum(a.aval.shape == b.aval.shape for a, b in zip(outer, inner, strict=True))
+
+    carried = whole(equation.outvars, body.outvars)
+    return whole(equation.invars, body.invars) - carried, carried
 
 
 def _constant(value: Any) -> Any:

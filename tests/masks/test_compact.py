@@ -136,6 +136,29 @@ def test_mixing_of_whole_leaves_is_seen():
     assert find_coupling(optax.identity(), shapes) is None
 
 
+def test_loops_are_followed():
+    def repeated(mix):
+        def update(updates, state, params=None):
+            def body(carry, rate):
+                return jax.tree.map(lambda c, u: mix(c * rate + u), carry, updates), None
+
+            rates = jnp.broadcast_to(jnp.float32(0.5), (3,))
+            return jax.lax.scan(body, updates, rates)[0], state
+
+        return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+    assert find_coupling(repeated(jnp.tanh), WIDE) is None
+    assert "reduce_max" in find_coupling(repeated(lambda x: x / x.max()), WIDE)
+
+    def until(updates, state, params=None):
+        return jax.lax.while_loop(
+            lambda carry: carry["b"].sum() < 1, lambda c: jax.tree.map(lambda x: 2 * x, c), updates
+        ), state
+
+    stopping = optax.GradientTransformation(lambda params: optax.EmptyState(), until)
+    assert "(while)" in find_coupling(stopping, WIDE)
+
+
 def test_what_looks_at_shapes_is_refused():
     params, mask = draw(0), some_mask()
     by_size = optax.adamw(
