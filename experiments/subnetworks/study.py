@@ -1,76 +1,156 @@
 """The runs behind the tables of this folder: what they are, and training those that are missing.
 
-    python experiments/subnetworks/study.py            # trains all of them, two at a time
+    python experiments/subnetworks/study.py            # trains the main runs, two at a time
     python experiments/subnetworks/study.py grpo-0     # only some
 
 The scripts `sparsity.py`, `overlap.py`, `rank.py`, `masked.py` and `ablations.py` train what they
-need by themselves. Runs are kept in runs/subnetworks (or $JAXREASON_STUDY) and go on where they
-stopped.
+need by themselves and share their runs by name. Runs are kept in runs/subnetworks (or
+$JAXREASON_STUDY) and go on where they stopped. `--quick` takes a toy model and a few steps instead,
+to see that everything works; its runs and results lie in a folder `quick` of their own.
 """
 
-import importlib.util
+import argparse
 import os
-import sys
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from jaxreason.data import BatchConfig, MazeData
+from jaxreason.models import TransformerConfig
 from jaxreason.training.completions import SamplingConfig
+from jaxreason.training.experiment import MazeExperiment
+from jaxreason.training.loop import TrainConfig
+from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.preference_experiment import PreferenceExperiment
 from jaxreason.training.reinforcement_experiment import ReinforcementExperiment
+from jaxreason.training.rollouts import RolloutConfig
+from jaxreason.training.runs import load_experiment
 
-ROOT = Path(os.environ.get("JAXREASON_STUDY", "runs/subnetworks"))
-RESULTS = Path(__file__).parent / "results"
-SEEDS = (0, 1, 2)
 ONLINE = ("grpo", "rloo", "ppo", "prime")
 PREFERENCE = ("dpo", "kto", "simpo", "orpo")
 SUPERVISED = ("rft", "sft")
 METHODS = (*ONLINE, *PREFERENCE, *SUPERVISED)
+_HERE = Path(__file__).parent
 
 
-def _experiment(file: str) -> Any:
-    """The `experiment` of a file in this folder."""
-    path = Path(__file__).parent / file
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.experiment
+@dataclass(frozen=True)
+class Study:
+    """One base model, the settings all runs share, and where things are kept.
 
-
-BASE = _experiment("maze_base.py")
-GRPO: ReinforcementExperiment = _experiment("maze_grpo.py")
-
-
-def online(method: str, seed: int, **changes: Any) -> ReinforcementExperiment:
-    """A run of an online algorithm; the same settings for all of them."""
-    return _changed(replace(GRPO, base=str(ROOT / "base"), method=method), seed, changes)
-
-
-def offline(method: str, seed: int, **changes: Any) -> PreferenceExperiment:
-    """A run of a preference or supervised method with the optimizer and updates of the online ones.
-
-    Each seed draws its own completions of the base.
+    Attributes:
+        root: folder of the runs.
+        results: folder of the tables and figures.
+        base: what every run starts from.
+        template: an online run; its optimizer, number of steps and held-out problems are
+            everybody's.
+        sampling: what the offline methods draw from the base, each seed anew.
+        methods: those of the main table.
+        seeds: of the main table.
+        workers: runs trained side by side; 0 trains them in this process.
     """
-    experiment = PreferenceExperiment(
-        base=str(ROOT / "base"),
-        method=method,
-        sampling=SamplingConfig(problems=800, samples=8, max_new_tokens=40, seed=seed),
-        optimizer=GRPO.optimizer,
-        train=GRPO.train,
-        held_out=GRPO.held_out,
-        batch_size=32 if method in PREFERENCE else 64,
-    )
-    return _changed(experiment, seed, changes)
+
+    root: Path
+    results: Path
+    base: MazeExperiment
+    template: ReinforcementExperiment
+    sampling: SamplingConfig
+    methods: tuple[str, ...] = METHODS
+    seeds: tuple[int, ...] = (0, 1, 2)
+    workers: int = 2
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a run."""
+        return self.template.train.steps
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the main runs."""
+        return self.template.optimizer.learning_rate
+
+    def path(self, name: str) -> str:
+        """A run's folder, as the analysis takes it."""
+        return str(self.root / name)
+
+    def run(self, method: str, seed: int = 0, **changes: Any) -> Any:
+        """An experiment of any method; fields of optimizer, train and rollout by their own names.
+
+        An offline method makes the updates of the online ones: the same optimizer, as many steps,
+        64 sequences in each.
+        """
+        rows = self.template.rollout.rows
+        if method in ONLINE:
+            experiment: Any = replace(self.template, base=self.path("base"), method=method)
+        else:
+            experiment = PreferenceExperiment(
+                base=self.path("base"),
+                method=method,
+                sampling=replace(self.sampling, seed=seed),
+                optimizer=self.template.optimizer,
+                train=self.template.train,
+                held_out=self.template.held_out,
+                batch_size=rows // 2 if method in PREFERENCE else rows,
+            )
+        return _changed(experiment, {"seed": seed, "evaluate_every": self.steps, **changes})
+
+    def main_runs(self, methods: Sequence[str] | None = None) -> dict[str, Any]:
+        """Every method with every seed, by name."""
+        every = max(self.steps // 3, 1)
+        return {
+            f"{method}-{seed}": self.run(method, seed, evaluate_every=every)
+            for method in methods or self.methods
+            for seed in self.seeds
+        }
+
+    def at_rate(self, method: str, rate: float, seed: int = 0) -> dict[str, Any]:
+        """A run at another learning rate, under its name."""
+        name = f"{method}-lr{rate:.0e}-{seed}"
+        return {name: self.run(method, seed, learning_rate=rate)}
+
+    def in_bfloat16(self, method: str) -> dict[str, Any]:
+        """Runs of the first two seeds with parameters stored in bfloat16, by name."""
+        return {
+            f"{method}-bf16-{seed}": self.run(method, seed, params_dtype="bfloat16")
+            for seed in self.seeds[:2]
+        }
+
+    def ensure(self, runs: Mapping[str, Any]) -> None:
+        """Train the runs that are not finished, the base first.
+
+        Runs of one preference method and seed start from the completions the first one drew.
+        """
+        for wave in _waves({"base": self.base}, runs):
+            missing = {n: e for n, e in wave.items() if not self.finished(n)}
+            jobs = {n: (e, self.path(n), self._drawn(n, e)) for n, e in missing.items()}
+            _train_all(jobs, self.workers)
+
+    def finished(self, name: str) -> bool:
+        """Whether a run has reached its last step."""
+        return (self.root / name / "summary.json").is_file()
+
+    def _drawn(self, name: str, experiment: Any) -> str | None:
+        """Completions that this run would draw again; if they do not fit, they are not used."""
+        if not isinstance(experiment, PreferenceExperiment):
+            return None
+        path = self.root / f"{experiment.method}-{experiment.train.seed}" / "data.npz"
+        return str(path) if path.is_file() and path.parent.name != name else None
 
 
-def _changed(experiment: Any, seed: int, changes: Mapping[str, Any]) -> Any:
-    """Fields changed; those of optimizer, train and rollout by their own names."""
-    experiment = replace(experiment, train=replace(experiment.train, seed=seed))
+def _waves(first: Mapping[str, Any], runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The base, the main runs, whose completions others use again, then the others."""
+    main = {f"{method}-{seed}" for method in METHODS for seed in range(100)}
+    return [
+        first,
+        {name: e for name, e in runs.items() if name in main},
+        {name: e for name, e in runs.items() if name not in main},
+    ]
+
+
+def _changed(experiment: Any, changes: Mapping[str, Any]) -> Any:
     for name, value in changes.items():
         for part in ("optimizer", "train", "rollout"):
             inner = getattr(experiment, part, None)
@@ -82,58 +162,94 @@ def _changed(experiment: Any, seed: int, changes: Mapping[str, Any]) -> Any:
     return experiment
 
 
-def any_method(method: str, seed: int, **changes: Any) -> Any:
-    """A run of any method."""
-    make = online if method in ONLINE else offline
-    return make(method, seed, **changes)
-
-
-def main_runs() -> dict[str, Any]:
-    """Every method with every seed, by name."""
-    return {f"{m}-{seed}": any_method(m, seed) for m in METHODS for seed in SEEDS}
-
-
-def ensure(runs: Mapping[str, Any], workers: int = 2) -> dict[str, Path]:
-    """Train the runs that are not finished, `workers` at a time, the base first; their folders."""
-    folders = {name: ROOT / name for name in runs}
-    if not (ROOT / "base" / "summary.json").is_file():
-        _pool({"base": BASE}, 1)
-    missing = {
-        name: experiment
-        for name, experiment in runs.items()
-        if not (folders[name] / "summary.json").is_file()
-    }
-    _pool(missing, workers)
-    return folders
-
-
-def _pool(runs: Mapping[str, Any], workers: int) -> None:
-    if not runs:
+def _train_all(jobs: Mapping[str, tuple[Any, str, str | None]], workers: int) -> None:
+    if not jobs:
+        return
+    if not workers:
+        for name, job in jobs.items():
+            print(f"{name}: {_train(*job)}", flush=True)
         return
     # A small model gains nothing from a second core of its own.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_train, e, str(ROOT / name)): name for name, e in runs.items()}
+        futures = {pool.submit(_train, *job): name for name, job in jobs.items()}
         for done, future in enumerate(as_completed(futures), 1):
-            print(f"{done}/{len(runs)} {futures[future]}: {future.result()}", flush=True)
+            print(f"{done}/{len(jobs)} {futures[future]}: {future.result()}", flush=True)
 
 
-def _train(experiment: Any, directory: str) -> str:
+def _train(experiment: Any, directory: str, drawn: str | None) -> str:
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
 
     keep_freed_memory()
     enable_compilation_cache()
+    if drawn is not None and not (Path(directory) / "data.npz").exists():
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(drawn, Path(directory) / "data.npz")
     result = experiment.run(directory, progress=False)
     return f"{result.seconds['wall']:.0f} s"
 
 
-def parameters(runs: Iterable[str]) -> list[str]:
-    """Run folders as text, as the analysis takes them."""
-    return [str(ROOT / name) for name in runs]
+def standard() -> Study:
+    """The study of README.md."""
+    return Study(
+        root=Path(os.environ.get("JAXREASON_STUDY", "runs/subnetworks")),
+        results=_HERE / "results",
+        base=load_experiment(_HERE / "maze_base.py"),
+        template=load_experiment(_HERE / "maze_grpo.py"),
+        sampling=SamplingConfig(problems=800, samples=8, max_new_tokens=40),
+    )
+
+
+def quick(root: str | Path | None = None) -> Study:
+    """A toy study: 4x4 mazes, a thousand weights, a few steps; its numbers mean nothing."""
+    root = Path(os.environ.get("JAXREASON_STUDY", "runs/subnetworks") if root is None else root)
+    steps = 6
+    return Study(
+        root=root / "quick",
+        results=root / "quick" / "results",
+        base=MazeExperiment(
+            data=MazeData(width=4, height=4, count=200, regime="solution_only"),
+            batch=BatchConfig(batch_size=8, length=96),
+            model=TransformerConfig(0, 1, 16, 2, 2, 8, 32),
+            optimizer=OptimizerConfig(2e-2, 5, 120, b2=0.99, method="muon"),
+            train=TrainConfig(steps=120, log_every=40),
+        ),
+        template=ReinforcementExperiment(
+            problems=64,
+            rollout=RolloutConfig(prompts=8, group=4, max_new_tokens=24),
+            optimizer=OptimizerConfig(
+                1e-3, 2, steps, schedule="constant", b2=0.99, weight_decay=0.0
+            ),
+            train=TrainConfig(steps=steps, log_every=2),
+            held_out=32,
+        ),
+        sampling=SamplingConfig(problems=32, samples=4, batch=32, max_new_tokens=24),
+        methods=("grpo", "dpo", "sft"),
+        seeds=(0, 1),
+    )
+
+
+def from_command_line(description: str | None) -> Study:
+    """The study asked for: `--quick`, `--workers N`."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a toy model and a few steps")
+    parser.add_argument("--workers", type=int, default=2, help="runs trained side by side")
+    given = parser.parse_args()
+    return replace(quick() if given.quick else standard(), workers=given.workers)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Trains the main runs of the study.")
+    parser.add_argument("runs", nargs="*", help="names such as grpo-0; all by default")
+    wanted = parser.parse_args().runs
+    study = standard()
+    known = study.main_runs()
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        parser.error(f"unknown run {unknown[0]}; expected some of {', '.join(known)}")
+    study.ensure({name: known[name] for name in wanted} if wanted else known)
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:]
-    known = main_runs()
-    ensure({name: known[name] for name in wanted} if wanted else known)
+    _main()
