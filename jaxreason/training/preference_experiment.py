@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
 from jaxreason.objectives import dpo, ipo, kto, next_token, orpo, simpo
+from jaxreason.objectives.preference_losses import check_settings
 from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import SamplingConfig
@@ -21,11 +22,12 @@ from jaxreason.training.files import claim, settle_config
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.post_training import PostTraining, origin_json
-from jaxreason.training.preference_data import Preparation, prepare
+from jaxreason.training.preference_data import Preparation, Prepared, prepare
 from jaxreason.training.reinforcement_experiment import held_out_rewards, typed_fields
 from jaxreason.training.rollouts import RolloutConfig
+from jaxreason.training.runs import Run
 from jaxreason.training.stored_batches import Arrays, StoredBatches
-from jaxreason.types import Objective
+from jaxreason.types import Objective, Params
 
 
 class _Method(NamedTuple):
@@ -144,8 +146,8 @@ class PreferenceExperiment(PostTraining):
                 f"train.accumulation is {self.train.accumulation}; the baseline of kto is taken "
                 "over the whole batch, so it must be 1"
             )
-        # Refuses settings out of range now: nothing in it depends on the model.
-        self.objective(None, 1.0)  # type: ignore[arg-type]
+        numbers = {n: getattr(self, n) for n in used if type(getattr(self, n)) in (int, float)}
+        check_settings(**numbers)
 
     def objective(self, model: Transformer, desirable_weight: float) -> Objective:
         """What is minimised; `desirable_weight` stands in where the field is None.
@@ -197,44 +199,48 @@ class PreferenceExperiment(PostTraining):
                 pass
         params = self.initial_params(base)
         optimizer = self.optimizer_for(params)
-        changes = typed_fields(type(base.experiment.data), self.problem_changes, "problem_changes")
-        source = base.experiment.source(split="train", count=self.sampling.problems, **changes)
-        preparation = Preparation(
-            METHODS[self.method].rows,
-            METHODS[self.method].reference,
-            self.pairs,
-            self.per_problem,
-            self.keep,
-            self.sampling,
-            self.samples_from,
-            max(self.batch_size // (2 if self.method == "kto" else 1), 1),
-            self.loss_chunk or None,
-        )
-        say = (lambda line: print(line, file=sys.stderr)) if progress else (lambda line: None)
-        data = prepare(run / "data.npz", preparation, base, params, source, mesh, say)
+        data = self._data(run, base, params, mesh, progress)
         arrays = data.arrays
+        processes = jax.process_index(), jax.process_count()
+        limit = RolloutConfig(max_new_tokens=data.max_new_tokens)
         return train(
             run,
             objective=self.objective(base.model, balanced_weight(arrays, self.undesirable_weight)),
             optimizer_config=self.optimizer,
             train_config=self.train,
-            batches=StoredBatches(
-                arrays,
-                self.batch_size,
-                self.train.seed,
-                jax.process_index(),
-                jax.process_count(),
-            ),
+            batches=StoredBatches(arrays, self.batch_size, self.train.seed, *processes),
             initial_params=params,
             mesh=mesh,
-            evaluate_fn=held_out_rewards(
-                base, RolloutConfig(max_new_tokens=data.max_new_tokens), self.held_out, mesh
-            ),
+            evaluate_fn=held_out_rewards(base, limit, self.held_out, mesh),
             config_json=config,
             optimizer=optimizer,
             flops_per_token=training_flops_per_token(params, arrays["tokens"].shape[-1]),
             progress=progress,
         )
+
+    def _data(
+        self, run: Path, base: Run, params: Params, mesh: Mesh | None, progress: bool
+    ) -> Prepared:
+        method = METHODS[self.method]
+        changes = typed_fields(type(base.experiment.data), self.problem_changes, "problem_changes")
+        source = base.experiment.source(split="train", count=self.sampling.problems, **changes)
+        preparation = Preparation(
+            rows=method.rows,
+            reference=method.reference,
+            pairs=self.pairs,
+            per_problem=self.per_problem,
+            keep=self.keep,
+            sampling=self.sampling,
+            samples_from=self.samples_from,
+            score_rows=self.batch_size,
+            chunk=self.loss_chunk or None,
+        )
+
+        def say(line: str) -> None:
+            if progress:
+                print(line, file=sys.stderr)
+
+        return prepare(run / "data.npz", preparation, base, params, source, mesh, say)
 
     def _check_rows(self, mesh: Mesh | None) -> None:
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
