@@ -122,6 +122,7 @@ def train(
     config_json: Mapping[str, Any] | None = None,
     optimizer: Any = None,
     flops_per_token: float | None = None,
+    evaluate_at_start: bool = False,
     progress: bool = True,
 ) -> TrainResult:
     """Train to the last step, resuming from what is in the run directory.
@@ -144,6 +145,7 @@ def train(
         config_json: what config.json should hold; by default the two configs.
         optimizer: any optax transformation used in place of the one `optimizer_config` describes.
         flops_per_token: see `training.flops`; gives MFU on devices whose peak is known.
+        evaluate_at_start: evaluate before the first step too, if at all.
         progress: show progress on standard error.
 
     Raises:
@@ -181,6 +183,7 @@ def train(
         batches=batches,
         config_json=default_json if config_json is None else config_json,
         evaluate_fn=evaluate_fn,
+        evaluate_at_start=evaluate_at_start,
         flops_per_token=flops_per_token,
         # Programs in flight at once can starve the CPU's collectives of threads.
         wait=mesh is not None and mesh.devices.flat[0].platform == "cpu",

@@ -202,7 +202,13 @@ class PreferenceExperiment(PostTraining):
         data = self._data(run, base, params, mesh, progress)
         arrays = data.arrays
         processes = jax.process_index(), jax.process_count()
-        limit = RolloutConfig(max_new_tokens=data.max_new_tokens)
+        sampling = self.sampling
+        held_out = RolloutConfig(
+            max_new_tokens=data.max_new_tokens,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+        )
         return train(
             run,
             objective=self.objective(base.model, balanced_weight(arrays, self.undesirable_weight)),
@@ -211,7 +217,8 @@ class PreferenceExperiment(PostTraining):
             batches=StoredBatches(arrays, self.batch_size, self.train.seed, *processes),
             initial_params=params,
             mesh=mesh,
-            evaluate_fn=held_out_rewards(base, limit, self.held_out, mesh),
+            evaluate_fn=held_out_rewards(base, held_out, self.held_out, mesh),
+            evaluate_at_start=True,
             config_json=config,
             optimizer=optimizer,
             flops_per_token=training_flops_per_token(params, arrays["tokens"].shape[-1]),

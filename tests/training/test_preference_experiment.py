@@ -121,8 +121,11 @@ def test_policy_and_reference_agree_at_the_start(base, tmp_path):
 
 
 def test_a_run_is_found_by_its_path_and_says_what_it_came_from(base, tmp_path):
-    whole = experiment(base, "simpo", train={"steps": 1})
+    whole = experiment(base, "simpo", train={"steps": 1, "evaluate_every": 1})
     result = whole.run(tmp_path, progress=False)
+    evaluated = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "evaluation" in row]
+    assert [row["step"] for row in evaluated] == [0, 1]
+    assert all(0 <= row["evaluation"]["held_out_reward"] <= 1 for row in evaluated)
     found = load_run(tmp_path)
     assert found.step == 1
     assert found.experiment == load_run(base).experiment
