@@ -31,5 +31,5 @@ def test_the_script_needs_nothing_else_of_the_package():
         for node in ast.walk(ast.parse("\n".join(lines)))
         if isinstance(node, ast.ImportFrom)
     }
-    assert modules == {"jaxreason"}
+    assert {name for name in modules if name.startswith("jaxreason")} == {"jaxreason"}
     assert "from jaxreason import masks" in lines
