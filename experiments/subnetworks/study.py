@@ -11,7 +11,6 @@ to see that everything works; its runs and results lie in a folder `quick` of th
 
 import argparse
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -34,6 +33,9 @@ ONLINE = ("grpo", "rloo", "ppo", "prime")
 PREFERENCE = ("dpo", "kto", "simpo", "orpo")
 SUPERVISED = ("rft", "sft")
 METHODS = (*ONLINE, *PREFERENCE, *SUPERVISED)
+DRAWS = "dpo"
+"""The method whose runs draw the base's completions; the other offline methods take them over."""
+
 _HERE = Path(__file__).parent
 
 
@@ -79,8 +81,8 @@ class Study:
     def run(self, method: str, seed: int = 0, **changes: Any) -> Any:
         """An experiment of any method; fields of optimizer, train and rollout by their own names.
 
-        An offline method makes the updates of the online ones: the same optimizer, as many steps,
-        64 sequences in each.
+        An offline method makes as many updates as the online ones, with the same optimizer and
+        number of sequences. All offline runs of a seed learn from the same completions of the base.
         """
         rows = self.template.rollout.rows
         if method in ONLINE:
@@ -94,6 +96,7 @@ class Study:
                 train=self.template.train,
                 held_out=self.template.held_out,
                 batch_size=rows // 2 if method in PREFERENCE else rows,
+                samples_from=None if method in (DRAWS, "sft") else self.path(f"{DRAWS}-{seed}"),
             )
         return _changed(experiment, {"seed": seed, "evaluate_every": self.steps, **changes})
 
@@ -119,35 +122,24 @@ class Study:
         }
 
     def ensure(self, runs: Mapping[str, Any]) -> None:
-        """Train the runs that are not finished, the base first.
+        """Train the runs that are not finished: the base first, then those that draw completions.
 
-        Runs of one preference method and seed start from the completions the first one drew.
+        What runs of another method learn from is trained even if it was not asked for.
         """
-        for wave in _waves({"base": self.base}, runs):
-            missing = {n: e for n, e in wave.items() if not self.finished(n)}
-            jobs = {n: (e, self.path(n), self._drawn(n, e)) for n, e in missing.items()}
-            _train_all(jobs, self.workers)
+        sources = {Path(e.samples_from).name for e in runs.values() if _borrows(e)}
+        drawing = {name: e for name, e in self.main_runs([DRAWS]).items() if name in sources}
+        others = {name: e for name, e in runs.items() if name not in drawing}
+        for wave in ({"base": self.base}, drawing, others):
+            missing = {name: e for name, e in wave.items() if not self.finished(name)}
+            _train_all({name: (e, self.path(name)) for name, e in missing.items()}, self.workers)
 
     def finished(self, name: str) -> bool:
         """Whether a run has reached its last step."""
         return (self.root / name / "summary.json").is_file()
 
-    def _drawn(self, name: str, experiment: Any) -> str | None:
-        """Completions that this run would draw again; if they do not fit, they are not used."""
-        if not isinstance(experiment, PreferenceExperiment):
-            return None
-        path = self.root / f"{experiment.method}-{experiment.train.seed}" / "data.npz"
-        return str(path) if path.is_file() and path.parent.name != name else None
 
-
-def _waves(first: Mapping[str, Any], runs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The base, the main runs, whose completions others use again, then the others."""
-    main = {f"{method}-{seed}" for method in METHODS for seed in range(100)}
-    return [
-        first,
-        {name: e for name, e in runs.items() if name in main},
-        {name: e for name, e in runs.items() if name not in main},
-    ]
+def _borrows(experiment: Any) -> bool:
+    return getattr(experiment, "samples_from", None) is not None
 
 
 def _changed(experiment: Any, changes: Mapping[str, Any]) -> Any:
@@ -162,7 +154,7 @@ def _changed(experiment: Any, changes: Mapping[str, Any]) -> Any:
     return experiment
 
 
-def _train_all(jobs: Mapping[str, tuple[Any, str, str | None]], workers: int) -> None:
+def _train_all(jobs: Mapping[str, tuple[Any, str]], workers: int) -> None:
     if not jobs:
         return
     if not workers:
@@ -177,54 +169,55 @@ def _train_all(jobs: Mapping[str, tuple[Any, str, str | None]], workers: int) ->
             print(f"{done}/{len(jobs)} {futures[future]}: {future.result()}", flush=True)
 
 
-def _train(experiment: Any, directory: str, drawn: str | None) -> str:
+def _train(experiment: Any, directory: str) -> str:
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
 
     keep_freed_memory()
     enable_compilation_cache()
-    if drawn is not None and not (Path(directory) / "data.npz").exists():
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(drawn, Path(directory) / "data.npz")
     result = experiment.run(directory, progress=False)
     return f"{result.seconds['wall']:.0f} s"
 
 
 def standard() -> Study:
     """The study of README.md."""
+    template = load_experiment(_HERE / "maze_grpo.py")
     return Study(
         root=Path(os.environ.get("JAXREASON_STUDY", "runs/subnetworks")),
         results=_HERE / "results",
         base=load_experiment(_HERE / "maze_base.py"),
-        template=load_experiment(_HERE / "maze_grpo.py"),
-        sampling=SamplingConfig(problems=800, samples=8, max_new_tokens=40),
+        template=template,
+        sampling=SamplingConfig(800, 8, max_new_tokens=template.rollout.max_new_tokens),
     )
 
 
 def quick(root: str | Path | None = None) -> Study:
-    """A toy study: 4x4 mazes, a thousand weights, a few steps; its numbers mean nothing."""
+    """A toy study: 4x4 cells without walls, 20 thousand weights, a few steps, two seeds.
+
+    Its numbers mean nothing.
+    """
     root = Path(os.environ.get("JAXREASON_STUDY", "runs/subnetworks") if root is None else root)
-    steps = 6
+    steps, tokens = 6, 24
     return Study(
         root=root / "quick",
         results=root / "quick" / "results",
         base=MazeExperiment(
-            data=MazeData(width=4, height=4, count=200, regime="solution_only"),
-            batch=BatchConfig(batch_size=8, length=96),
-            model=TransformerConfig(0, 1, 16, 2, 2, 8, 32),
-            optimizer=OptimizerConfig(2e-2, 5, 120, b2=0.99, method="muon"),
-            train=TrainConfig(steps=120, log_every=40),
+            data=MazeData("free_space", 4, 4, count=200, regime="solution_only"),
+            batch=BatchConfig(batch_size=16, length=48),
+            model=TransformerConfig(0, 2, 32, 2, 2, 16, 64),
+            optimizer=OptimizerConfig(1e-2, 5, 200, b2=0.99, method="muon"),
+            train=TrainConfig(steps=200, log_every=50),
         ),
         template=ReinforcementExperiment(
             problems=64,
-            rollout=RolloutConfig(prompts=8, group=4, max_new_tokens=24),
+            rollout=RolloutConfig(prompts=8, group=4, max_new_tokens=tokens),
             optimizer=OptimizerConfig(
-                1e-3, 2, steps, schedule="constant", b2=0.99, weight_decay=0.0
+                2e-4, 2, steps, schedule="constant", b2=0.99, weight_decay=0.0
             ),
             train=TrainConfig(steps=steps, log_every=2),
             held_out=32,
         ),
-        sampling=SamplingConfig(problems=32, samples=4, batch=32, max_new_tokens=24),
+        sampling=SamplingConfig(problems=64, samples=4, max_new_tokens=tokens),
         methods=("grpo", "dpo", "sft"),
         seeds=(0, 1),
     )
