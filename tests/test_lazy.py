@@ -4,7 +4,10 @@ import importlib
 
 import pytest
 
-PACKAGES = ["jaxreason.mazes", "jaxreason.data", "jaxreason.evaluation"]
+PACKAGES = [
+    *("jaxreason.analysis", "jaxreason.data", "jaxreason.evaluation"),
+    *("jaxreason.masks", "jaxreason.mazes"),
+]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
