@@ -101,15 +101,20 @@ def _main(study: Study, method: str) -> tuple[str, ...]:
     return tuple(f"{method}-{seed}" for seed in study.seeds)
 
 
+def runs(study: Study) -> dict[str, Any]:
+    """What is measured, by name."""
+    used = [m for m in ("grpo", "dpo", "rft", "sft") if m in study.methods]
+    found = study.main_runs(used) | switch_runs(study) | data_runs(study) | long_runs(study)
+    for method in METHODS:
+        found |= study.in_bfloat16(method)
+        for rate in RATES:
+            found |= study.at_rate(method, rate)
+    return found
+
+
 def measure(study: Study) -> dict[str, Any]:
     """Trains what is missing and compares every run with the base."""
-    used = [m for m in ("grpo", "dpo", "rft", "sft") if m in study.methods]
-    runs = study.main_runs(used) | switch_runs(study) | data_runs(study) | long_runs(study)
-    for method in METHODS:
-        runs |= study.in_bfloat16(method)
-        for rate in RATES:
-            runs |= study.at_rate(method, rate)
-    study.ensure(runs)
+    study.ensure(runs(study))
     tables = {"rate": rate_rows(study), "switches": switch_rows(study), "data": data_rows(study)}
     document: dict[str, Any] = {
         table: {label: describe(study, names) for label, names in rows.items()}

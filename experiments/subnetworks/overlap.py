@@ -82,7 +82,7 @@ def moved_most(study: Study, runs: Sequence[str], share: float) -> float:
 
 def overlaps(study: Study, groups: dict[str, list[Pair]], **rule: Any) -> dict[str, Any]:
     """Observed and expected overlaps of each group of pairs, from one pass over all runs."""
-    names = sorted({name for pairs in groups.values() for pair in pairs for name in pair})
+    names = _named(groups)
     found = overlap_matrix(study.path("base"), [study.path(name) for name in names], **rule)
     total = found["total"]
 
@@ -109,15 +109,23 @@ def overlaps(study: Study, groups: dict[str, list[Pair]], **rule: Any) -> dict[s
     return {"rule": found["settings"], "runs": names, "total": total, "groups": rows}
 
 
+def runs(study: Study) -> dict[str, Any]:
+    """What is measured, by name."""
+    methods = {name.rsplit("-", 1)[0] for name in _named(main_pairs(study))}
+    found = study.main_runs([method for method in study.methods if method in methods])
+    other = study.run("grpo", problem_changes={"seed": "1"})
+    return {**found, "grpo-data-0": other, **low_runs(study)}
+
+
+def _named(groups: dict[str, list[Pair]]) -> list[str]:
+    return sorted({name for pairs in groups.values() for pair in pairs for name in pair})
+
+
 def measure(study: Study) -> dict[str, Any]:
     """Trains what is missing and counts shared weights in every setting."""
+    study.ensure(runs(study))
     groups = main_pairs(study)
-    wanted = {name.rsplit("-", 1)[0] for pairs in groups.values() for p in pairs for name in p}
-    methods = [method for method in study.methods if method in wanted]
-    other = {"grpo-data-0": study.run("grpo", problem_changes={"seed": "1"})}
-    study.ensure({**study.main_runs(methods), **other, **low_runs(study)})
-    runs = sorted({name for pairs in groups.values() for pair in pairs for name in pair})
-    most = moved_most(study, runs, SHARE)
+    most = moved_most(study, _named(groups), SHARE)
     return {
         "settings_compared": {
             f"paper's rule, learning rate {study.rate:g}": overlaps(study, groups, mode="paper"),

@@ -26,16 +26,22 @@ def label(name: str) -> str:
     return method.upper() + (", stored in bf16" if stored else "")
 
 
+def runs(study: Study) -> dict[str, Any]:
+    """What is measured, by name."""
+    found = study.main_runs()
+    for method in STORED:
+        found |= study.in_bfloat16(method)
+    return found
+
+
 def measure(study: Study) -> dict[str, Any]:
     """Trains what is missing and compares every run with the base."""
-    stored = [method for method in STORED if method in study.methods]
-    bfloat16 = {name: run for method in stored for name, run in study.in_bfloat16(method).items()}
-    study.ensure({**study.main_runs(), **bfloat16})
+    study.ensure(runs(study))
     rows = {
         method: describe(study, [f"{method}-{seed}" for seed in study.seeds])
         for method in study.methods
     }
-    for method in stored:
+    for method in STORED:
         rows[f"{method}-bf16"] = describe(study, list(study.in_bfloat16(method)))
     return {"base": base_validity(study), "methods": rows}
 
