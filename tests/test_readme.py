@@ -14,13 +14,22 @@ MAZE_COMMANDS = [
 ]
 
 
+TRAINING_EXAMPLE, MASK_EXAMPLE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
 def test_the_python_example_runs_and_its_loss_is_that_of_a_fresh_model(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = TRAINING_EXAMPLE
     exec(compile(code, "README.md", "exec"), {})
     losses = [float(line) for line in capsys.readouterr().out.split()]
     assert len(losses) == 3
     assert 3 < losses[0] < 5  # log of 56 words is 4.03
     assert losses[2] < losses[0]
+
+
+def test_the_mask_example_freezes_what_is_outside_the_mask(capsys):
+    exec(compile(MASK_EXAMPLE, "README.md", "exec"), {})
+    out = capsys.readouterr().out.split()
+    assert 0 < int(out[0]) <= int(out[2]) == 3
 
 
 def test_the_maze_commands_run_in_order(tmp_path, monkeypatch, capsys):
