@@ -9,6 +9,7 @@ results/ablations.{json,md,png}.
 
 from typing import Any
 
+import numpy as np
 from measures import MODES, base_validity, describe, trained
 from outputs import Sheet, cell, publish
 from study import Study, from_command_line
@@ -141,7 +142,7 @@ def _effects(title: str, document: dict[str, Any], rows: dict[str, Any]) -> Shee
     for label, found in rows.items():
         cells = [str(len(found["runs"])), *(cell(found["sparsity"][mode]) for mode in MODES)]
         cells += [cell(found["validity"][how]) for how in ("greedy", "sampled")]
-        lines.append([label, *cells, cell(found["relative_norm"], 2)])
+        lines.append([label, *cells, cell(found["relative_norm"], 3)])
     return Sheet(title, headers, lines)
 
 
@@ -170,7 +171,8 @@ def sheets(document: dict[str, Any]) -> list[Sheet]:
     rows = []
     for name, part in document["steps"].items():
         size, sets = part["sets"]["size"], part["sets"]
-        picked = part["steps"][:: max(len(part["steps"]) // 5, 1)]
+        places = np.linspace(0, len(part["steps"]) - 1, 6).astype(int)
+        picked = [part["steps"][place] for place in sorted({*places.tolist()})]
         course = ", ".join(f"{s['step']}: {100 * (1 - s['changed'] / size):.1f}" for s in picked)
         shares = [f"{100 * sets[kind] / size:.2f}" for kind in ("never", "transient", "final")]
         between = f"{100 * part['consecutive']:.2f}"

@@ -165,7 +165,7 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
             left.invert_yaxis()
             left.axvline(100 * document["base"]["sampled"], color=theme.muted, linestyle="--")
             left.grid(visible=False, axis="y")
-            left.set_title(f"{method.upper()}: mazes solved by sampling, % (dashed: base)")
+            left.set_title(f"{method.upper()}: mazes solved by sampling, %")
             for kind, color in lines.items():
                 curve = rows[kind]["curve"]
                 x, words = curve["tolerances"][1:], WORDS[kind]
@@ -173,10 +173,12 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
                 handles[words] = right.plot(x, shares, color=color)[0]
             unrelated = [100 * s for s in rows["changed"]["curve"]["unrelated"][1:]]
             style = {"color": theme.muted, "linestyle": ":"}
+            left.set_xlabel("dashed: the base")
+            right.set_xlabel("tolerance")
             handles["unrelated update as large"] = right.plot(x, unrelated, **style)[0]
             right.set_xscale("log")
             right.set_xlim(1e-6, 1e-1)
-            right.set_title("Weights within a tolerance of the full run's, %")
+            right.set_title("Weights near the full run's, %")
         legend(drawn, list(handles.values()), list(handles))
         return png(drawn)
 

@@ -37,7 +37,7 @@ class Sheet(NamedTuple):
         """For the terminal."""
         table = Table(title=self.title, title_justify="left", header_style="dim", box=None)
         for number, header in enumerate(self.headers):
-            table.add_column(header, justify="right" if number else "left")
+            table.add_column(header, justify="right" if number else "left", no_wrap=not number)
         for row in self.rows:
             table.add_row(*row)
         return table
@@ -89,6 +89,8 @@ def publish(
     """Print the tables and write `NAME.json`, `NAME.md` and `NAME.png` into the results."""
     study.results.mkdir(parents=True, exist_ok=True)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     for sheet in sheets:
         console.print(sheet.rich(), end="\n\n")
     whole = {"settings": settings(study), **document}
@@ -122,11 +124,13 @@ def dot_rows(
     """
     y = np.arange(len(labels))[::-1]
     handles: dict[str, Any] = {}
-    for words, (values, color, marker) in series.items():
+    for number, (words, (values, color, marker)) in enumerate(series.items()):
         known = [np.nan if v["mean"] is None else scale * v["mean"] for v in values]
         errors = [scale * (v["standard_error"] or 0.0) for v in values]
+        # A little apart, or equal numbers would hide each other.
+        shifted = y + 0.5 * (0.5 - (number + 0.5) / len(series))
         handles[words] = axes.errorbar(
-            known, y, xerr=errors, color=color, marker=marker, ms=6, linestyle="", capsize=2
+            known, shifted, xerr=errors, color=color, marker=marker, ms=6, linestyle="", capsize=2
         )
     axes.set_yticks(y, labels)
     axes.set_ylim(-0.6, len(labels) - 0.4)

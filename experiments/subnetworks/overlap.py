@@ -29,7 +29,7 @@ SHARE = 0.2
 NULLS = {
     "uniform": "random",
     "magnitude_matched": "random, like size",
-    "precision": "independent, rounded",
+    "precision": "independent, dense",
 }
 """Null models in the order of tables; the documents have the others too."""
 
@@ -129,7 +129,7 @@ def measure(study: Study) -> dict[str, Any]:
     return {
         "settings_compared": {
             f"paper's rule, learning rate {study.rate:g}": overlaps(study, groups, mode="paper"),
-            f"the {SHARE:.0%} that moved most, learning rate {study.rate:g}": overlaps(
+            f"the {100 * SHARE:.0f} % that moved most, learning rate {study.rate:g}": overlaps(
                 study, groups, mode="absolute", tolerance=most
             ),
             f"paper's rule, learning rate {LOW_RATE:g}": overlaps(

@@ -133,7 +133,7 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
     }
     handles: dict[str, Any] = {}
     with styled(theme) as figure_class:
-        drawn = figure_class(figsize=(WIDTH, 1.3 + 0.3 * len(labels)), layout="constrained")
+        drawn = figure_class(figsize=(WIDTH, 1.3 + 0.36 * len(labels)), layout="constrained")
         panels = drawn.subplots(1, len(MEASURES), sharey=True)
         for axes, (measure, (words, _)) in zip(panels, MEASURES.items(), strict=True):
             series = {

@@ -74,7 +74,7 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
         "paper": (green, "D"),
     }
     with styled(theme) as figure_class:
-        drawn = figure_class(figsize=(WIDTH, 1.4 + 0.32 * len(names)), layout="constrained")
+        drawn = figure_class(figsize=(WIDTH, 1.4 + 0.4 * len(names)), layout="constrained")
         left, right = drawn.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
         series = {
             MODES[mode]: ([one["sparsity"][mode] for one in found], *look)
@@ -90,7 +90,7 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
         handles |= dot_rows(right, [label(name) for name in names], valid)
         for how, color in (("greedy", theme.other), ("sampled", theme.muted)):
             right.axvline(100 * document["base"][how], color=color, linestyle="--", linewidth=1)
-        right.set_title("Held-out mazes solved, % (dashed: base)")
+        right.set_title("Mazes solved, % (dashed: base)")
         legend(drawn, list(handles.values()), list(handles))
         return png(drawn)
 

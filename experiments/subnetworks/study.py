@@ -163,20 +163,23 @@ def _train_all(jobs: Mapping[str, tuple[Any, str]], workers: int) -> None:
         return
     # A small model gains nothing from a second core of its own.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker) as pool:
         futures = {pool.submit(_train, *job): name for name, job in jobs.items()}
         for done, future in enumerate(as_completed(futures), 1):
             print(f"{done}/{len(jobs)} {futures[future]}: {future.result()}", flush=True)
 
 
 def _train(experiment: Any, directory: str) -> str:
+    result = experiment.run(directory, progress=False)
+    return f"{result.seconds['wall']:.0f} s"
+
+
+def _prepare_worker() -> None:
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
 
     keep_freed_memory()
     enable_compilation_cache()
-    result = experiment.run(directory, progress=False)
-    return f"{result.seconds['wall']:.0f} s"
 
 
 def standard() -> Study:
