@@ -6,7 +6,7 @@
 
 `--method` takes every name of `jaxreason.objectives.algorithms.ALGORITHMS`, and `--overrides
 clip_high 0.3` changes a field of it. metrics.jsonl logs the reward, the four cells of trace against
-plan validity, and every 50 steps the greedy reward on held-out mazes; README.md beside this file
+plan validity, and every 25 steps the greedy reward on held-out mazes; README.md beside this file
 has the numbers.
 """
 
@@ -22,13 +22,13 @@ experiment = ReinforcementExperiment(
     method="grpo",
     rollout=RolloutConfig(prompts=16, group=8, max_new_tokens=40),
     optimizer=OptimizerConfig(
-        learning_rate=2e-4,
+        learning_rate=1e-4,
         warmup_steps=5,
         total_steps=STEPS,
         schedule="constant",
         b2=0.99,
         weight_decay=0.0,
     ),
-    train=TrainConfig(steps=STEPS, log_every=5, evaluate_every=50, save_every=50),
+    train=TrainConfig(steps=STEPS, log_every=5, evaluate_every=25, save_every=50),
     held_out=500,
 )
