@@ -12,6 +12,7 @@ results/overlap.{json,md,png}.
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -44,33 +45,36 @@ def main_pairs(study: Study) -> dict[str, list[Pair]]:
             (f"{m}-{a}", f"{m}-{b}") for i, a in enumerate(seeds) for b in seeds[i + 1 :]
         ]
         for m in ("grpo", "dpo", "sft")
+        if m in study.methods
     }
     groups["GRPO, other problems"] = [("grpo-0", "grpo-data-0")]
     for first, second in (
         *(("grpo", other) for other in ("rloo", "ppo", "dpo", "rft", "sft")),
         ("dpo", "sft"),
     ):
-        if second in study.methods:
+        if {first, second} <= {*study.methods}:
             words = f"{first.upper()} and {second.upper()}"
             groups[words] = [(f"{first}-{seed}", f"{second}-{seed}") for seed in seeds]
     return groups
 
 
 def low_runs(study: Study) -> dict[str, Any]:
-    """Runs at the low learning rate."""
-    runs = {**study.at_rate("grpo", LOW_RATE), **study.at_rate("grpo", LOW_RATE, 1)}
-    return {**runs, **study.at_rate("dpo", LOW_RATE), **study.at_rate("sft", LOW_RATE)}
+    """Runs at the low learning rate: one of each method, and GRPO again."""
+    methods = [method for method in ("grpo", "dpo", "sft") if method in study.methods]
+    runs = study.at_rate("grpo", LOW_RATE, 1)
+    for method in methods:
+        runs |= study.at_rate(method, LOW_RATE)
+    return runs
 
 
 def low_pairs(study: Study) -> dict[str, list[Pair]]:
     """Pairs of them."""
-    first, again, dpo, sft = low_runs(study)
-    return {
-        "GRPO, another seed": [(first, again)],
-        "GRPO and DPO": [(first, dpo)],
-        "GRPO and SFT": [(first, sft)],
-        "DPO and SFT": [(dpo, sft)],
-    }
+    again, *others = low_runs(study)
+    pairs = {"GRPO, another seed": [(others[0], again)]}
+    for first, second in combinations(others, 2):
+        words = " and ".join(name.split("-")[0].upper() for name in (first, second))
+        pairs[words] = [(first, second)]
+    return pairs
 
 
 def moved_most(study: Study, runs: Sequence[str], share: float) -> float:

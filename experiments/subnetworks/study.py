@@ -115,10 +115,10 @@ class Study:
         return {name: self.run(method, seed, learning_rate=rate)}
 
     def in_bfloat16(self, method: str) -> dict[str, Any]:
-        """Runs of the first two seeds with parameters stored in bfloat16, by name."""
+        """Runs of all seeds but one with parameters stored in bfloat16, by name."""
         return {
             f"{method}-bf16-{seed}": self.run(method, seed, params_dtype="bfloat16")
-            for seed in self.seeds[:2]
+            for seed in self.seeds[:-1]
         }
 
     def ensure(self, runs: Mapping[str, Any]) -> None:
