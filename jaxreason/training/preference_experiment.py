@@ -20,13 +20,14 @@ from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import SamplingConfig
 from jaxreason.training.files import claim, settle_config
 from jaxreason.training.flops import training_flops_per_token
+from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.post_training import PostTraining, origin_json
 from jaxreason.training.preference_data import Preparation, Prepared, prepare
-from jaxreason.training.reinforcement_experiment import held_out_rewards, typed_fields
 from jaxreason.training.rollouts import RolloutConfig
 from jaxreason.training.runs import Run
 from jaxreason.training.stored_batches import Arrays, StoredBatches
+from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Objective, Params
 
 

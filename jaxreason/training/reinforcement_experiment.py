@@ -1,15 +1,12 @@
 """Reinforcement learning of a trained model on its verifiable task, as one record of choices."""
 
-import dataclasses
 import math
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -21,18 +18,20 @@ from jaxreason.objectives.policy_gradient import policy_gradient
 from jaxreason.objectives.process_reward import process_reward_loss
 from jaxreason.objectives.value import value_loss
 from jaxreason.sampling import autoregressive
-from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.sharding.rules import TRANSFORMER_RULES
 from jaxreason.training.clock import Clock
+from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import Program, TrainResult, run_program
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.post_training import PostTraining, origin_json
 from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
-from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource, encode_prompts
+from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource
 from jaxreason.training.runs import Run
 from jaxreason.training.state import TrainState, abstract_state, state_from_params
 from jaxreason.training.step import Step, make_step
-from jaxreason.types import Objective, Params, Sampler
+from jaxreason.training.typed_fields import typed_fields
+from jaxreason.types import Objective, Params
 
 
 @dataclass(frozen=True)
@@ -238,88 +237,3 @@ class _Builder:
             self.mesh,
             self.clock.measure,
         )
-
-
-def held_out_rewards(
-    base: Run, config: RolloutConfig, count: int, mesh: Mesh | None, batch_size: int = 64
-) -> Callable[[Params, int], Mapping[str, float]]:
-    """`(params, step) -> numbers`: mean reward and breakdown on held-out problems.
-
-    The problems are those of the validation split of the base's data, one completion each:
-    `held_out_*` decoded greedily, `held_out_sampled_reward` at the sampling temperature.
-    """
-    source = base.experiment.source(split="validation", count=count)
-    samplers = {t: held_out_sampler(base, config, t, source) for t in (0.0, config.temperature)}
-
-    def rewards(params: Params, temperature: float) -> dict[str, np.ndarray]:
-        found: dict[str, list[np.ndarray]] = {}
-        for first in range(0, count, batch_size):
-            problems = [source.problem(i) for i in range(first, min(first + batch_size, count))]
-            padded = problems + problems[-1:] * (batch_size - len(problems))
-            prompts = place_batch(encode_prompts(source.vocabulary, padded), mesh)
-            key = jax.random.fold_in(jax.random.key(0), first)
-            completions = jax.device_get(samplers[temperature](params, prompts, key))
-            reward = base.experiment.reward(padded, completions)
-            for name, values in {"reward": reward.values, **reward.breakdown}.items():
-                found.setdefault(name, []).append(values[: len(problems)])
-        return {name: np.concatenate(parts) for name, parts in found.items()}
-
-    def evaluate(params: Params, step: int) -> Mapping[str, float]:
-        del step
-        greedy = rewards(params, 0.0)
-        sampled = rewards(params, config.temperature)["reward"]
-        numbers = {f"held_out_{name}": float(values.mean()) for name, values in greedy.items()}
-        return {**numbers, "held_out_sampled_reward": float(sampled.mean())}
-
-    return evaluate
-
-
-def held_out_sampler(base: Run, config: RolloutConfig, temperature: float, source: Any) -> Sampler:
-    """One completion per prompt, otherwise as in the rollouts."""
-    return autoregressive(
-        base.model,
-        max_new_tokens=config.max_new_tokens,
-        eos=source.vocabulary.eos,
-        pad=source.vocabulary.pad,
-        temperature=temperature,
-        top_k=config.top_k or None,
-        top_p=config.top_p,
-    )
-
-
-def typed_fields(kind: Any, given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Values of dataclass fields from text, as their types say.
-
-    Raises:
-        InputError: an unknown field, or text that is no value of its type.
-    """
-    hints = typing.get_type_hints(kind)
-    fields = {f.name for f in dataclasses.fields(kind)}
-    result = {}
-    for key, text in given.items():
-        if key not in fields:
-            raise InputError(
-                f"{name} has the unknown field {key!r}; expected some of {', '.join(fields)}"
-            )
-        try:
-            result[key] = _typed(hints[key], text)
-        except ValueError as error:
-            raise InputError(f"{name} {key} is {text!r}: {error}") from error
-    return result
-
-
-def _typed(hint: Any, text: Any) -> Any:
-    if not isinstance(text, str) or hint is str or typing.get_origin(hint) is Literal:
-        return text
-    options = typing.get_args(hint) or (hint,)
-    if text.lower() == "none" and type(None) in options:
-        return None
-    if bool in options:
-        if text.lower() not in ("true", "false"):
-            raise ValueError("expected true or false")
-        return text.lower() == "true"
-    if int in options:
-        return int(text)
-    if float in options:
-        return float(text)
-    return text
