@@ -3,7 +3,7 @@
     python experiments/subnetworks/ablations.py
 
 One seed a row unless the table says otherwise; the rows "as in the main table" are means over its
-seeds. Trains what is missing (16 runs that no other script has), then takes a minute. Writes
+seeds. Trains what is missing (13 runs that no other script has), then takes a minute. Writes
 results/ablations.{json,md,png}.
 """
 
@@ -18,14 +18,24 @@ from jaxreason.analysis.trajectories import run_checkpoints, trajectory
 from jaxreason.evaluation.figures import WIDTH, legend
 from jaxreason.evaluation.style import LIGHT, Theme, png, regime_color, styled
 
-RATES = (1e-6, 1e-5, 1e-4)
+RATES = (1e-6, 1e-5, 1e-4, 1e-3)
 METHODS = ("grpo", "sft")
 MINIBATCHES = 4
 LONGER = 3
 KEPT = 15
 NO_KL = {"kl_coefficient": "0", "kl_placement": "none"}
 NO_CLIP = {"clip_low": "inf", "clip_high": "inf"}
-GENERATORS = ("drunkards_walk", "searchformer")
+GENERATORS = ("wilson", "searchformer", "drunkards_walk")
+
+
+def rates(study: Study) -> list[float]:
+    """Three learning rates besides that of the main runs."""
+    return [rate for rate in RATES if rate != study.rate][:3]
+
+
+def generators(study: Study) -> list[str]:
+    """Two kinds of mazes that the base was not trained on."""
+    return [kind for kind in GENERATORS if kind != study.base.data.generator][:2]
 
 
 def switch_runs(study: Study) -> dict[str, Any]:
@@ -41,10 +51,10 @@ def switch_runs(study: Study) -> dict[str, Any]:
 def data_runs(study: Study) -> dict[str, Any]:
     """Runs on other data than the base's own samples of its own kind of maze."""
     runs = {"dpo-off-policy-0": study.run("dpo", pairs="off_policy")}
-    for generator in GENERATORS:
+    for generator in generators(study):
         changes: dict[str, Any] = {"problem_changes": {"generator": generator}}
         runs[f"sft-{generator}-0"] = study.run("sft", **changes)
-        if generator == GENERATORS[0]:
+        if generator == generators(study)[0]:
             runs[f"grpo-{generator}-0"] = study.run("grpo", **changes)
     return runs
 
@@ -61,9 +71,9 @@ def rate_rows(study: Study) -> dict[str, tuple[str, ...]]:
     """Label to runs, by learning rate."""
     rows: dict[str, tuple[str, ...]] = {}
     for method in METHODS:
-        for rate in RATES:
-            rows[f"{method.upper()}, {rate:g}"] = tuple(study.at_rate(method, rate))
-        rows[f"{method.upper()}, {study.rate:g}"] = _main(study, method)
+        found = {rate: tuple(study.at_rate(method, rate)) for rate in rates(study)}
+        found[study.rate] = _main(study, method)
+        rows |= {f"{method.upper()}, {rate:g}": found[rate] for rate in sorted(found)}
     return rows
 
 
@@ -82,7 +92,7 @@ def switch_rows(study: Study) -> dict[str, tuple[str, ...]]:
 
 def data_rows(study: Study) -> dict[str, tuple[str, ...]]:
     """Label to runs, by what they learned from."""
-    first, second = GENERATORS
+    first, second = generators(study)
     rows = {
         "GRPO, the base's mazes": _main(study, "grpo"),
         f"GRPO, {first} mazes": (f"grpo-{first}-0",),
@@ -108,7 +118,7 @@ def runs(study: Study) -> dict[str, Any]:
     found = study.main_runs(used) | switch_runs(study) | data_runs(study) | long_runs(study)
     for method in METHODS:
         found |= study.in_bfloat16(method)
-        for rate in RATES:
+        for rate in rates(study):
             found |= study.at_rate(method, rate)
     return found
 

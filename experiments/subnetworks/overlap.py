@@ -7,7 +7,7 @@ weights, random weights of like magnitude and independent dense updates of the s
 share. Where an update changes nearly every weight such numbers say nothing, so beside the paper's
 rule at the learning rate of the main runs there are two settings with fewer changed weights: the
 fifth of the weights that moved most, and runs at a learning rate of 1e-5. Trains what is missing
-(26 runs, 21 of them those of sparsity.py), then takes about a minute. Writes
+(23 runs, 18 of them those of sparsity.py), then takes about a minute. Writes
 results/overlap.{json,md,png}.
 """
 
