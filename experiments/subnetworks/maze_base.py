@@ -1,11 +1,11 @@
-"""The supervised model that the RL and preference experiments start from: 6x6 mazes by Drunkard's walk.
+"""The supervised model that the RL and preference experiments start from.
 
     jaxreason train experiments/subnetworks/maze_base.py --run runs/subnetworks/base
 
-0.17 M parameters, plans only (no trace), stopped early so that post-training has room: about a
-quarter of the held-out mazes are solved greedily. Half a minute on one CPU core. Open mazes have many valid
-plans, so that their validity says more than the one plan A* wrote down; on Wilson's trees, where
-the path is unique, RL mostly memorised its training problems.
+6x6 mazes by Drunkard's walk, 0.17 M parameters, plans only (no trace), stopped early so that
+post-training has room: about a quarter of the held-out mazes are solved greedily. Half a minute on
+one CPU core. Open mazes have many valid plans, so that their validity says more than the one plan
+A* wrote down; on Wilson's trees, where the path is unique, RL mostly memorised its problems.
 """
 
 from jaxreason.data import BatchConfig, MazeData
@@ -17,7 +17,9 @@ from jaxreason.training.optimizer import OptimizerConfig
 STEPS = 600
 
 experiment = MazeExperiment(
-    data=MazeData(generator="drunkards_walk", width=6, height=6, count=50_000, regime="solution_only"),
+    data=MazeData(
+        generator="drunkards_walk", width=6, height=6, count=50_000, regime="solution_only"
+    ),
     batch=BatchConfig(batch_size=3, length=288),
     model=TransformerConfig(
         vocabulary_size=0,
