@@ -22,9 +22,10 @@ from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.sharding.rules import TRANSFORMER_RULES
 from jaxreason.training.clock import Clock
 from jaxreason.training.held_out import held_out_rewards
-from jaxreason.training.loop import Program, TrainResult, run_program
+from jaxreason.training.loop import TrainResult
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.post_training import PostTraining, origin_json
+from jaxreason.training.program import Program, run_program
 from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
 from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource
 from jaxreason.training.runs import Run
