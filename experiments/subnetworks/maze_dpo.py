@@ -4,8 +4,9 @@
     jaxreason train experiments/subnetworks/maze_dpo.py --run runs/maze_dpo
     jaxreason train experiments/subnetworks/maze_dpo.py --run runs/maze_kto --method kto
 
+`--beta 0.1`, usual for language models, takes this one so far from its base that it gets worse.
 `--method` is one of dpo, dpo_norm, ipo, kto, orpo, simpo; rft learns from the right samples alone,
-sft from the solutions of the data. The completions are drawn once and kept in the run directory.
+sft from the solutions of the data (both without beta: `--beta None`). The completions are drawn once and kept in the run directory.
 metrics.jsonl logs the preference margin, and every 25 steps the reward on held-out mazes;
 README.md beside this file has the numbers.
 """
@@ -20,7 +21,8 @@ STEPS = 100
 experiment = PreferenceExperiment(
     base="runs/subnetworks/base",
     method="dpo",
-    sampling=SamplingConfig(problems=800, samples=8, max_new_tokens=40),
+    beta=1.0,
+    sampling=SamplingConfig(problems=4_000, samples=8, max_new_tokens=40),
     optimizer=OptimizerConfig(
         learning_rate=1e-4,
         warmup_steps=5,

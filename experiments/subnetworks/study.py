@@ -36,6 +36,10 @@ METHODS = (*ONLINE, *PREFERENCE, *SUPERVISED)
 DRAWS = "dpo"
 """The method whose runs draw the base's completions; the other offline methods take them over."""
 
+BETAS = {"dpo": 1.0, "kto": 1.0}
+"""Where the usual 0.1 lets a hundred updates at this rate take the policy so far from the base that
+it solves fewer mazes (greedily 14 instead of 26 % after 75 updates of DPO, seed 0)."""
+
 _HERE = Path(__file__).parent
 
 
@@ -91,6 +95,7 @@ class Study:
             experiment = PreferenceExperiment(
                 base=self.path("base"),
                 method=method,
+                beta=BETAS.get(method),
                 sampling=replace(self.sampling, seed=seed),
                 optimizer=self.template.optimizer,
                 train=self.template.train,
@@ -190,7 +195,7 @@ def standard() -> Study:
         results=_HERE / "results",
         base=load_experiment(_HERE / "maze_base.py"),
         template=template,
-        sampling=SamplingConfig(800, 8, max_new_tokens=template.rollout.max_new_tokens),
+        sampling=SamplingConfig(4_000, 8, max_new_tokens=template.rollout.max_new_tokens),
     )
 
 
