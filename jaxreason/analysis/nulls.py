@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from jaxreason.analysis.equality import Equality, unchanged
-from jaxreason.analysis.visibility import Intervals, matching_sigma, matching_size
+from jaxreason.analysis.visibility import Intervals, matching_sigma, matching_size, spread
 
 DRAWN = 1 << 20
-"""Weights of a tensor that a draw looks at; of more, every k-th."""
+"""Weights of a tensor that a draw looks at; of more, a sample."""
 
 STRATA = 1 << 10
 """Number of strata of magnitude."""
@@ -85,7 +85,7 @@ def precision_null(found: list[Intervals], sigmas: list[float]) -> Expected:
         sigmas: of each run, the standard deviation of its updates.
     """
     visible = [item.gaussian(sigma) for item, sigma in zip(found, sigmas, strict=True)]
-    return _expected(found[0].counts, np.stack(visible))
+    return _expected(found[0], np.stack(visible))
 
 
 def sign_null(found: list[Intervals], sizes: list[float]) -> Expected:
@@ -95,7 +95,7 @@ def sign_null(found: list[Intervals], sizes: list[float]) -> Expected:
     that rounding can give by itself. Numbers of visible weights are met only nearly.
     """
     visible = [item.signs(size) for item, size in zip(found, sizes, strict=True)]
-    return _expected(found[0].counts, np.stack(visible))
+    return _expected(found[0], np.stack(visible))
 
 
 def matching_sigmas(found: list[Intervals], updated: np.ndarray) -> list[float]:
@@ -108,20 +108,41 @@ def matching_sizes(found: list[Intervals], updated: np.ndarray) -> list[float]:
     return [matching_size(item, float(n)) for item, n in zip(found, updated, strict=True)]
 
 
-def _expected(counts: np.ndarray, visible: np.ndarray) -> Expected:
-    """From P(visible) [N, m] of weights that stand for `counts` [m] each.
+def _expected(weights: Intervals, visible: np.ndarray) -> Expected:
+    """From P(visible) [N, m] of the weights that m entries stand for.
 
     The variance is that of the number shared given the numbers changed: Var(N) less what the two
-    numbers explain of it, Cov(N, n1)^2 / Var(n1) + Cov(N, n2)^2 / Var(n2).
+    numbers explain of it, Cov(N, n1)^2 / Var(n1) + Cov(N, n2)^2 / Var(n2). Where the entries are a
+    sample, the error of the expectation itself is added.
     """
-    weighted = visible * counts
+    weighted = visible * weights.counts
     both = weighted @ visible.T
     plain = both - (visible * weighted) @ (visible**2).T
     with_first = both - (visible * weighted) @ visible.T  # Cov(N, n1), row: run 1
     own = (weighted * (1 - visible)).sum(axis=1)
-    explained = with_first**2 / np.where(own > 0, own, np.inf)[:, None]
+    slope = with_first / np.where(own > 0, own, np.inf)[:, None]
+    explained = slope * with_first
     variance = np.maximum(plain - explained - explained.T, 0)
+    if weights.sampled:
+        variance += _sampling_variance(weights.counts, visible, slope)
     return Expected(both, weighted.sum(axis=1), variance)
+
+
+def _sampling_variance(counts: np.ndarray, visible: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """[N, N] variance of an expectation that rests on one weight in `counts` [m].
+
+    The updates are scaled so that the sample makes as many weights visible as changed, so what
+    the numbers changed explain of p1 p2 carries no error; the rest does.
+    """
+    # One entry of n: n (n - 1) times the spread, so that what stands for itself has no error.
+    factor = counts * np.maximum(counts - 1, 0)
+    found = np.zeros(slope.shape)
+    for i, first in enumerate(visible):
+        for j, second in enumerate(visible[: i + 1]):
+            rest = first * second - slope[i, j] * first - slope[j, i] * second
+            rest -= (counts @ rest) / counts.sum()
+            found[i, j] = found[j, i] = factor @ rest**2
+    return found
 
 
 def drawn_null(
@@ -144,7 +165,7 @@ def drawn_null(
         Shared counts [N, N] and counts [N], scaled up where only a part was looked at.
     """
     flat = base.reshape(-1)
-    part = flat[:: max(1, -(-flat.size // DRAWN))]
+    part = flat[spread(flat.size, DRAWN)] if flat.size > DRAWN else flat
     precision = np.float64 if part.dtype == np.float64 else np.float32
     wide: Any = part.astype(precision)
     changed = np.empty((len(sigmas), part.size), bool)

@@ -61,10 +61,23 @@ class Intervals:
         """Itself, or a sample of about `most` entries where it is a sample already."""
         if not self.sampled or self.counts.size <= most:
             return self
-        step = -(-self.counts.size // most)
-        kept = self.counts[::step]
+        places = spread(self.counts.size, most)
+        kept = self.counts[places]
         scale = self.counts.sum() / kept.sum()
-        return Intervals(self.lower[::step], self.upper[::step], kept * scale, True)
+        return Intervals(self.lower[places], self.upper[places], kept * scale, True)
+
+
+def spread(size: int, most: int) -> np.ndarray:
+    """Places of at most `most` of `size` weights, one drawn from each of equal stretches.
+
+    Equal steps instead would meet the same columns of every row wherever a row's length and the
+    step have a factor in common. The draw depends on the two numbers only.
+    """
+    if size <= most:
+        return np.arange(size)
+    within = np.random.default_rng([size, most]).random(most)
+    places = ((np.arange(most) + within) * (size / most)).astype(np.int64)
+    return np.minimum(places, size - 1)
 
 
 def joined(parts: list[Intervals]) -> Intervals:
@@ -158,9 +171,9 @@ def _distinct(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
             counts += np.bincount(part, minlength=counts.size)
         patterns = np.flatnonzero(counts)
         return patterns.astype(unsigned).view(flat.dtype), counts[patterns].astype(float), False
-    step = max(1, -(-flat.size // SAMPLE))
-    weights = flat[::step]
-    return weights, np.full(weights.size, flat.size / max(weights.size, 1)), step > 1
+    weights = flat[spread(flat.size, SAMPLE)]
+    counts = np.full(weights.size, flat.size / max(weights.size, 1))
+    return weights, counts, flat.size > SAMPLE
 
 
 def _grid(stored: np.dtype, rule: Equality) -> np.dtype:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxreason.analysis import visibility
 from jaxreason.analysis.equality import MODES, Equality, unchanged
 from jaxreason.analysis.nulls import (
     drawn_null,
@@ -13,6 +14,7 @@ from jaxreason.analysis.nulls import (
     matching_sigmas,
     matching_sizes,
     precision_null,
+    shared_counts,
     sign_null,
 )
 from jaxreason.analysis.visibility import SAMPLE, intervals, joined
@@ -264,6 +266,32 @@ def test_large_float32_tensors_are_represented_by_a_sample():
     thin = found.thinned(1000)
     assert thin.counts.size <= 1000
     assert thin.counts.sum() == pytest.approx(count)
+
+
+def deviation(base, seed):
+    """How far two independent updates share more than the null expects, in its deviations."""
+    random, rule = np.random.default_rng([1, seed]), Equality("exact", read_dtype="bfloat16")
+    updates = (3e-5 * random.normal(size=(2, base.size))).astype(np.float32)
+    both, updated = shared_counts([~unchanged(base, base + update, rule) for update in updates])
+    found = [intervals(base, base.dtype, rule)] * 2
+    assert found[0].sampled
+    expected = precision_null(found, matching_sigmas(found, updated))
+    return ((both - expected.both) / np.sqrt(expected.variance))[0, 1]
+
+
+def test_a_sample_adds_its_own_error_to_the_deviation(monkeypatch):
+    """Without it, one weight in 32 doubles the deviations of updates with nothing in common."""
+    monkeypatch.setattr(visibility, "SAMPLE", 1 << 11)
+    found = [deviation(weights(1 << 16, np.float32, seed), seed) for seed in range(40)]
+    assert 0.7 < np.std(found) < 1.35
+
+
+def test_a_sample_sees_every_column(monkeypatch):
+    """Columns of unlike scale whose number is a multiple of the sampled share."""
+    monkeypatch.setattr(visibility, "SAMPLE", 1 << 13)
+    columns = np.exp(np.linspace(-1.5, 1.5, 64))
+    base = (weights(1 << 18, np.float64).reshape(-1, 64) * columns).astype(np.float32).reshape(-1)
+    assert abs(deviation(base, 0)) < 4
 
 
 def test_joined_intervals_count_all():
