@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,6 +20,7 @@ from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.precision import in_float32
 from jaxreason.training.runs import Run, load_run, read_config
+from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
 
 ParamsDtype = Literal["float32", "bfloat16"]
@@ -115,6 +117,38 @@ def masked_before_the_optimizer(config: OptimizerConfig, mask: Any) -> optax.Gra
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     bare = make_optimizer(dataclasses.replace(config, clip_norm=0.0))
     return optax.chain(clip, masks.mask_gradients(mask), bare)
+
+
+def problem_source(base: Run, count: int, changes: Mapping[str, str]) -> Any:
+    """The training problems of a base, with fields of its data changed.
+
+    Args:
+        base: the model, and the data it was trained on.
+        count: number of problems.
+        changes: field of the data to its value as text.
+
+    Raises:
+        InputError: an unknown field or value, one that is set elsewhere, or problems whose words
+            are not those of the model.
+    """
+    experiment: Any = base.experiment
+    fixed = sorted({"split", "count"} & changes.keys())
+    if fixed:
+        raise InputError(
+            f"problem_changes has {fixed[0]!r}, which is not to be changed: training takes as many "
+            "problems as it is told to, of the split train"
+        )
+    changed = typed_fields(type(experiment.data), changes, "problem_changes")
+    source = experiment.source(split="train", count=count, **changed)
+    known, wanted = experiment.vocabulary(), source.vocabulary
+    # Other ids would stand for other words, and nothing but the rewards would tell.
+    if known.words != wanted.words:
+        raise InputError(
+            f"problem_changes {dict(changes)} gives problems with a vocabulary of {wanted.size} "
+            f"words, other than the {known.size} words the base was trained on; keep the fields "
+            "that decide which words there are"
+        )
+    return source
 
 
 def origin_json(base: str | Path) -> dict[str, Any]:

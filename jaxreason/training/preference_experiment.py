@@ -22,12 +22,11 @@ from jaxreason.training.files import claim, settle_config
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult, train
-from jaxreason.training.post_training import PostTraining, origin_json
+from jaxreason.training.post_training import PostTraining, origin_json, problem_source
 from jaxreason.training.preference_data import Preparation, Prepared, prepare
 from jaxreason.training.rollouts import RolloutConfig
 from jaxreason.training.runs import Run
 from jaxreason.training.stored_batches import Arrays, StoredBatches
-from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Objective, Params
 
 
@@ -230,8 +229,7 @@ class PreferenceExperiment(PostTraining):
         self, run: Path, base: Run, params: Params, mesh: Mesh | None, progress: bool
     ) -> Prepared:
         method = METHODS[self.method]
-        changes = typed_fields(type(base.experiment.data), self.problem_changes, "problem_changes")
-        source = base.experiment.source(split="train", count=self.sampling.problems, **changes)
+        source = problem_source(base, self.sampling.problems, self.problem_changes)
         preparation = Preparation(
             rows=method.rows,
             reference=method.reference,

@@ -24,7 +24,7 @@ from jaxreason.training.clock import Clock
 from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.post_training import PostTraining, origin_json
+from jaxreason.training.post_training import PostTraining, origin_json, problem_source
 from jaxreason.training.program import Program, run_program
 from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
 from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource
@@ -102,11 +102,7 @@ class ReinforcementExperiment(PostTraining):
         mesh = self.device_mesh()
         self._check_rows(mesh)
         clock = Clock()
-        source = base.experiment.source(
-            split="train",
-            count=self.problems,
-            **typed_fields(type(base.experiment.data), self.problem_changes, "problem_changes"),
-        )
+        source = problem_source(base, self.problems, self.problem_changes)
         params = self.initial_params(base)
         build = _Builder(self, base, params, mesh, clock, source)
         rollout = self.rollout

@@ -33,6 +33,11 @@ def _typed(hint: Any, text: Any) -> Any:
     if not isinstance(text, str) or hint is str or typing.get_origin(hint) is Literal:
         return text
     options = typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is tuple:
+        parts = text.replace(",", " ").split()
+        if len(parts) != len(options):
+            raise ValueError(f"expected {len(options)} values, such as '0.3 0.5'")
+        return tuple(_typed(one, part) for one, part in zip(options, parts, strict=True))
     if text.lower() == "none" and type(None) in options:
         return None
     if bool in options:

@@ -13,6 +13,7 @@ from jaxreason.sharding.mesh import MeshConfig
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.post_training import problem_source
 from jaxreason.training.reinforcement_experiment import ReinforcementExperiment
 from jaxreason.training.rollouts import RolloutConfig
 from jaxreason.training.runs import load_run
@@ -149,3 +150,26 @@ def test_a_base_that_is_no_run_is_named(tmp_path):
     with pytest.raises(FailureError, match="nowhere is not a run directory"):
         experiment(str(tmp_path / "nowhere")).run(tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": "3", "height": "3"}, "other than the 34 words the base was trained on"),
+        ({"width": "6", "height": "6"}, "other than the 34 words the base was trained on"),
+        ({"split": "test"}, "'split', which is not to be changed"),
+        ({"wall_fraction": "0.3"}, "wall_fraction is '0.3': expected 2 values"),
+        ({"walls": "0.3"}, "unknown field 'walls'"),
+    ],
+)
+def test_problems_that_the_base_cannot_read_are_refused(base, changes, message):
+    with pytest.raises(InputError, match=message):
+        problem_source(load_run(base), 8, changes)
+
+
+def test_problems_may_differ_from_those_of_the_base(base):
+    changes = {"generator": "drunkards_walk", "coverage": "0.6", "wall_fraction": "0.2, 0.4"}
+    data = problem_source(load_run(base), 8, changes).config
+    assert (data.generator, data.coverage) == ("drunkards_walk", 0.6)
+    assert data.wall_fraction == (0.2, 0.4)
+    assert (data.split, data.count) == ("train", 8)
