@@ -4,11 +4,11 @@
     jaxreason train experiments/subnetworks/maze_dpo.py --run runs/maze_dpo
     jaxreason train experiments/subnetworks/maze_dpo.py --run runs/maze_kto --method kto
 
-`--beta 0.1`, usual for language models, takes this one so far from its base that it gets worse.
 `--method` is one of dpo, dpo_norm, ipo, kto, orpo, simpo; rft learns from the right samples alone,
-sft from the solutions of the data (both without beta: `--beta None`). The completions are drawn once and kept in the run directory.
-metrics.jsonl logs the preference margin, and every 25 steps the reward on held-out mazes;
-README.md beside this file has the numbers.
+sft from the solutions of the data. DPO and KTO have beta 1 here, since the usual 0.1 takes this
+small model so far from its base that it gets worse; `--beta None` gives the others their own. The
+completions are drawn once and kept in the run directory. metrics.jsonl logs the preference margin,
+and every 25 steps the reward on held-out mazes; README.md beside this file has the numbers.
 """
 
 from jaxreason.training.completions import SamplingConfig
