@@ -21,7 +21,7 @@ from jaxreason.evaluation.style import LIGHT, Theme, png, regime_color, styled
 RATES = (1e-6, 1e-5, 1e-4, 1e-3)
 METHODS = ("grpo", "sft")
 MINIBATCHES = 4
-LONGER = 3
+LONGER = 2
 KEPT = 15
 NO_KL = {"kl_coefficient": "0", "kl_placement": "none"}
 NO_CLIP = {"clip_low": "inf", "clip_high": "inf"}
