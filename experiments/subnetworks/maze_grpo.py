@@ -6,8 +6,13 @@
 
 `--method` takes every name of `jaxreason.objectives.algorithms.ALGORITHMS`, and `--overrides
 clip_high 0.3` changes a field of it. metrics.jsonl logs the reward, the four cells of trace against
-plan validity, and every 25 steps the greedy reward on held-out mazes; README.md beside this file
-has the numbers.
+plan validity, and every 25 steps the reward on held-out mazes; README.md beside this file has the
+numbers. PRIME needs its authors' filter of prompts, and here less weight on its process reward,
+which otherwise makes completions longer and longer:
+
+    jaxreason train experiments/subnetworks/maze_grpo.py --run runs/maze_prime --method prime \
+        --rollout.keep informative --rollout.mean-between 0.2 0.8 --rollout.oversample 4 \
+        --overrides process_weight 1 overlong mask
 """
 
 from jaxreason.training.loop import TrainConfig
