@@ -1,4 +1,4 @@
-"""RL on 6x6 mazes: plan validity as reward, any of the online algorithms, minutes on a CPU.
+r"""RL on 6x6 mazes: plan validity as reward, any of the online algorithms, minutes on a CPU.
 
     jaxreason train experiments/subnetworks/maze_base.py --run runs/subnetworks/base
     jaxreason train experiments/subnetworks/maze_grpo.py --run runs/maze_grpo
