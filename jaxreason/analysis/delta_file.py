@@ -89,9 +89,13 @@ def read_delta(path: Path) -> DeltaIndex:
     """The index of a difference, after every byte of the file has been checked.
 
     Raises:
-        InputError: the file is no difference.
+        InputError: there is no such file, or it is no difference.
         FailureError: it cannot be read, or is damaged.
     """
+    if not path.exists():
+        raise InputError(
+            f"difference {path} does not exist; expected a file written by `jaxreason delta make`"
+        )
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,10 +21,13 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when everything is written, and else not at all.
 
+    A folder made for it goes again with it.
+
     Raises:
         FailureError: the disk is full or refuses.
     """
     temporary = path.with_name(path.name + ".tmp")
+    fresh = [folder for folder in path.parents if not folder.exists()]
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -35,6 +38,9 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # another process may have put something there
+                for folder in fresh:
+                    folder.rmdir()
             raise
 
 

@@ -29,9 +29,9 @@ class Make:
     folders of them; both with the same tensors. Of a run directory only the parameters count.
     """
 
-    base: Annotated[Path, tyro.conf.Positional]
+    base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """the checkpoint before"""
-    new: Annotated[Path, tyro.conf.Positional]
+    new: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
     """the checkpoint after"""
     out: Path
     """file of the difference"""
@@ -48,9 +48,9 @@ class Apply:
     Refused, with nothing left behind, if BASE is not the one the difference was made from.
     """
 
-    base: Annotated[Path, tyro.conf.Positional]
+    base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """the checkpoint the difference was made from"""
-    delta: Annotated[Path, tyro.conf.Positional]
+    delta: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """file of the difference"""
     out: Path
     """a new .safetensors file, or a new folder for model.safetensors"""
@@ -89,10 +89,12 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _sentence(done: "DeltaSummary") -> str:
-    changed = 100 * done.changed / max(done.entries, 1)
+    changed = f"{100 * done.changed / max(done.entries, 1):.3g}"
+    if changed == "100" and done.changed < done.entries:
+        changed = ">99.9"
     share = 100 * done.delta_bytes / max(done.full_bytes, 1)
     return (
-        f"{done.path}: {done.changed:,} of {done.entries:,} weights differ ({changed:.3g} %); "
+        f"{done.path}: {done.changed:,} of {done.entries:,} weights differ ({changed} %); "
         f"difference {_size(done.delta_bytes)}, full {_size(done.full_bytes)} ({share:.3g} %); "
         f"{done.seconds:.2f} s, {_size(done.bytes_per_second)}/s"
     )

@@ -38,7 +38,7 @@ def test_make_then_apply(pair, tmp_path, capsys):
         (["make", "BASE", "absent", "--out", "d"], 2, "absent does not exist"),
         (["make", "BASE", "NEW", "--out", "d", "--read-dtype", "int4"], 2, "int4"),
         (["apply", "BASE", "NEW", "--out", "o"], 2, "does not begin as a difference does"),
-        (["apply", "BASE", "absent", "--out", "o"], 1, "absent cannot be read"),
+        (["apply", "BASE", "absent", "--out", "o"], 2, "difference absent does not exist"),
         (["aply"], 2, "did you mean 'apply'?"),
     ],
 )
@@ -49,6 +49,16 @@ def test_errors_in_one_sentence(pair, tmp_path, monkeypatch, capsys, arguments, 
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_a_share_is_never_rounded_to_all(pair, tmp_path, capsys):
+    before = open_checkpoint(pair[0]).read("w")
+    after = before + np.float32(1)
+    after[0, 0] = before[0, 0]
+    most = tmp_path / "most.safetensors"
+    write_safetensors(most, {"w": (after.dtype, after.shape)}, [after])
+    assert main(["delta", "make", str(pair[0]), str(most), "--out", str(tmp_path / "d")]) == 0
+    assert "4,999 of 5,000 weights differ (>99.9 %)" in capsys.readouterr().out
 
 
 def test_usage(capsys):
