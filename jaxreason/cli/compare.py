@@ -48,7 +48,7 @@ def run(argv: Sequence[str]) -> None:
 
     Raises:
         InputError: bad options, no such checkpoint, pickle-based files, checkpoints of different
-            models.
+            models, a file in the place of the report.
         FailureError: a damaged checkpoint, a disk that refuses.
     """
     arguments = parse_options(Compare, argv, "jaxreason compare")
@@ -57,9 +57,12 @@ def run(argv: Sequence[str]) -> None:
     from jaxreason.analysis.checkpoints import open_checkpoint
     from jaxreason.analysis.comparison import CompareSettings
     from jaxreason.analysis.documents import document
+    from jaxreason.evaluation.report_folder import check_folder
 
     settings = CompareSettings(arguments.mode, arguments.tolerance, arguments.rank)
     before, after = open_checkpoint(arguments.before), open_checkpoint(arguments.after)
+    if arguments.report is not None:
+        check_folder(arguments.report)
     comparison = _compare(before, after, settings)
     if arguments.json:
         print(json.dumps(document(comparison), allow_nan=False))

@@ -25,9 +25,9 @@ class Overlap:
     dense updates give after they are rounded as these checkpoints are.
     """
 
-    base: Annotated[str, tyro.conf.Positional]
+    base: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """the checkpoint all runs started from: RUN, RUN@STEP, Orbax or safetensors"""
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")]
     """two checkpoints, or more for a matrix"""
     mode: Mode = "absolute"
     """when a weight counts as unchanged"""
@@ -49,7 +49,8 @@ def run(argv: Sequence[str]) -> None:
     """Runs the subcommand.
 
     Raises:
-        InputError: fewer than two runs, checkpoints of different models, bad options.
+        InputError: fewer than two runs, checkpoints of different models, bad options, a file in
+            the place of the report.
         FailureError: a damaged checkpoint, a disk that refuses.
     """
     arguments = parse_options(Overlap, argv, "jaxreason overlap")
@@ -60,8 +61,11 @@ def run(argv: Sequence[str]) -> None:
     from jaxreason.analysis.checkpoints import open_checkpoint
     from jaxreason.analysis.overlap import overlap_matrix, overlap_report
     from jaxreason.evaluation.overlap_tables import tables
+    from jaxreason.evaluation.report_folder import check_folder
 
     base, *runs = (open_checkpoint(path) for path in (arguments.base, *arguments.runs))
+    if arguments.report is not None:
+        check_folder(arguments.report)
     options = {
         "mode": arguments.mode,
         "tolerance": arguments.tolerance,

@@ -5,7 +5,22 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from jaxreason.errors import InputError
 from jaxreason.training.files import disk_errors
+
+
+def check_folder(folder: Path) -> None:
+    """Tries whether a report can be written, before the work for it; leaves nothing behind.
+
+    Raises:
+        InputError: the folder, or what should hold it, is a file.
+        FailureError: the disk refuses.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"report folder {folder}: {there} is a file; name another folder")
+    with disk_errors(str(folder)), tempfile.TemporaryDirectory(dir=there, prefix=".report-"):
+        pass
 
 
 def put_in_place(
@@ -36,7 +51,9 @@ def put_in_place(
     """
     with disk_errors(str(folder)):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".report-") as name:
+        # Inside the folder where there is one: it may be on a disk of its own.
+        place = folder if folder.is_dir() else folder.parent
+        with tempfile.TemporaryDirectory(dir=place, prefix=".report-") as name:
             fresh = Path(name)
             for image, data in images.items():
                 (fresh / f"{image}.png").write_bytes(data)
