@@ -37,12 +37,14 @@ def as_matrix(name: str, array: np.ndarray) -> np.ndarray | None:
 
 
 def singular_values(matrix: np.ndarray) -> np.ndarray | None:
-    """Singular values, falling, in the matrix's precision; None if an entry is not finite."""
+    """Singular values, falling, in the matrix's precision; None if one or an entry is infinite."""
     if not np.isfinite(matrix).all():
         return None
     if matrix.size == 0:
         return np.zeros(0, np.float32)
-    return np.linalg.svd(matrix, compute_uv=False)
+    with np.errstate(over="ignore"):
+        values = np.linalg.svd(matrix, compute_uv=False)
+    return values if np.isfinite(values).all() else None
 
 
 def stable_rank(values: np.ndarray) -> float:
@@ -165,7 +167,8 @@ def update_rank(name: str, before: np.ndarray, after: np.ndarray) -> RankReport 
         after: of the same shape.
 
     Returns:
-        None for vectors, scalars, empty tensors, and where an entry is not finite.
+        None for vectors, scalars, empty tensors, and where an entry or a singular value is not
+        finite.
     """
     first, second = as_matrix(name, before), as_matrix(name, after)
     if first is None or second is None or first.size == 0:

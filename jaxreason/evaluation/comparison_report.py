@@ -114,12 +114,16 @@ def _paper(comparison: Comparison) -> str:
         return ""
     numbers = document(comparison)["paper"]
     rank = numbers["rank"]
+    asked = f"{comparison.settings.tolerance:g}"
+    within = numbers["sweep"] | {asked: numbers["within_tolerance"]}
     rows = [
         ["differences that are zero", f"{numbers['zero']:.4f}"],
-        [f"within {comparison.settings.tolerance:.0e}", f"{numbers['within_tolerance']:.4f}"],
-        *([f"within {key}", f"{share:.4f}"] for key, share in numbers["sweep"].items()),
+        *([f"within {key}", f"{share:.4f}"] for key, share in within.items()),
         ["mean rank / full rank", "–" if rank is None else f"{rank:.4f}"],
-        *([f"layer {n}", f"{share:.4f}"] for n, share in numbers["layers"].items()),
+        *(
+            [f"layer {n}, mean non-zero share", f"{share:.4f}"]
+            for n, share in numbers["layers"].items()
+        ),
     ]
     note = (
         "Differences in bfloat16. The numbers of the layers are mean non-zero shares, each tensor "

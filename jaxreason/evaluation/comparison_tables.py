@@ -126,7 +126,8 @@ def _sweep(comparison: Comparison) -> Table:
         ("bfloat16", total.paper_sweep),
     )
     for words, sweep in rows:
-        table.add_row(words, *(per_cent(count / total.size) for count in sweep.values()))
+        size = total.size
+        table.add_row(words, *(per_cent(n / size if size else None) for n in sweep.values()))
     return table
 
 
@@ -135,8 +136,9 @@ def _paper(comparison: Comparison) -> Table:
     table = _table("As Mukherjee et al. 2025 count")
     table.add_column("")
     table.add_column("share", justify="right")
-    table.add_row("differences that are zero", f"{total.paper_zero / total.size:.4f}")
-    close = total.unchanged["paper"] / total.size
+    size = max(total.size, 1)
+    table.add_row("differences that are zero", f"{total.paper_zero / size:.4f}")
+    close = total.unchanged["paper"] / size
     table.add_row(f"within {comparison.settings.tolerance:.0e}", f"{close:.4f}")
     rank = comparison.paper_rank()
     table.add_row("mean rank / full rank", "–" if rank is None else f"{rank:.4f}")

@@ -102,6 +102,24 @@ def test_names_cannot_break_the_page(tmp_path, capsys):
     assert "&lt;script&gt;x" in page
 
 
+@pytest.mark.parametrize("mode", ["absolute", "paper"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(np.zeros((0, 3)), np.zeros((0, 3))), (np.zeros((4, 4)), np.full((4, 4), 3e38))],
+    ids=["empty", "huge"],
+)
+def test_tensors_at_the_edge_are_tables_and_json(tmp_path, capsys, before, after, mode):
+    """No weight at all, and singular values beyond float32."""
+    sides = [
+        write(tmp_path / f"{name}.safetensors", {"w": array.astype(np.float32)})
+        for name, array in (("a", before), ("b", after))
+    ]
+    assert main(["compare", *sides, "--mode", mode]) == 0
+    assert "nan" not in capsys.readouterr().out
+    assert main(["compare", *sides, "--mode", mode, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"][0]["rank"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -114,6 +132,8 @@ def test_names_cannot_break_the_page(tmp_path, capsys):
         (["A", "CUT"], 1, "cut.safetensors"),
         (["A", "model.bin"], 2, "pickle-based"),
         (["A@3", "B"], 2, "@3 names nothing"),
+        (["A", "B", "--report", "CUT"], 2, "is a file; name another folder"),
+        (["A", "B", "--report", "CUT/below"], 2, "is a file; name another folder"),
     ],
 )
 def test_bad_input_is_one_sentence(sides, tmp_path, capsys, arguments, code, said):
@@ -126,9 +146,11 @@ def test_bad_input_is_one_sentence(sides, tmp_path, capsys, arguments, code, sai
         "B": sides[1],
         "OTHER": write(tmp_path / "other.safetensors", {"x": np.ones(2)}),
         "CUT": str(cut),
+        "CUT/below": str(cut / "below"),
         "model.bin": str(tmp_path / "model.bin"),
     }
     assert main(["compare", *(names.get(word, word) for word in arguments)]) == code
-    error = capsys.readouterr().err
+    out, error = capsys.readouterr()
     assert error.count("\n") == 1
     assert said in error
+    assert not out  # found before any work
