@@ -146,10 +146,11 @@ def align(*checkpoints: Checkpoint, split_layers: bool = True) -> Together:
         elif not different:
             common.append(key)
     if not common:
+        odd = min(others, key=lambda other: _alike(first, other))
         paths = ", ".join(str(checkpoint.path) for checkpoint in checkpoints)
         raise InputError(
             f"{paths} have no tensor of the same name and shape in common: they are checkpoints "
-            f"of different models (the first has {_first(first)}, another {_first(others[0])})"
+            f"of different models (the first has {_first(first)}, another {_first(odd)})"
         )
     keyed = (first, *others)
     common.sort(key=_reading_order(keyed, common))
@@ -162,6 +163,13 @@ def align(*checkpoints: Checkpoint, split_layers: bool = True) -> Together:
         extra=extra,
         reshaped=tuple(reshaped.values()),
         _places=tuple({spelled[key]: table[key][1] for key in common} for table in keyed),
+    )
+
+
+def _alike(first: dict[str, tuple[str, _Part]], other: dict[str, tuple[str, _Part]]) -> int:
+    """Number of tensors of the same name and shape."""
+    return sum(
+        key in other and other[key][1].shape == part.shape for key, (_, part) in first.items()
     )
 
 

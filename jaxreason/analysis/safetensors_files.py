@@ -49,7 +49,11 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(size - 8, _LONGEST_HEADER):
+            if size < 8:
+                raise FailureError(
+                    f"{path} is no safetensors file or was cut off: it has {size} bytes"
+                )
+            if length > min(size - 8, _LONGEST_HEADER):
                 raise FailureError(
                     f"{path} is no safetensors file or was cut off: its {size} bytes do not "
                     f"hold the header of {length} bytes it announces"

@@ -46,6 +46,7 @@ def _sentence(box: str, kind: str, program: str) -> str:
     unknown = r"^Unrecognized options: ([^\s,=]+).*?(?= Perhaps|$)"
     words = re.sub(unknown, r"unknown argument '\1'", words)
     words = re.sub(r" Perhaps you meant: (--[\w.-]+).*$", r"; did you mean '\1'?", words)
+    words = re.sub(r"^Invalid choice (?=invalid choice)", "", words)
     words = re.sub(r"^Error parsing ([\w.-]+): ", r"\1: ", words)
     words = re.sub(r"invalid literal for int.*?: ('.*')", r"expected a whole number, got \1", words)
     words = re.sub(r"^Required options Missing from [^:]*: (\S+).*$", r"\1 is missing", words)

@@ -7,6 +7,7 @@ import pytest
 from jaxreason.analysis.comparison import CompareSettings, compare
 from jaxreason.analysis.documents import document
 from jaxreason.analysis.names import Place
+from jaxreason.analysis.pairing import align
 from jaxreason.analysis.tensors import Checkpoint, StoredTensor
 from jaxreason.errors import InputError
 
@@ -94,6 +95,12 @@ def test_what_is_not_in_common_is_in_the_document():
     assert found["reshaped"] == [{"name": "embedding", "before": [10, 6], "after": [12, 6]}]
     names = {row["name"] for row in found["tensors"]}
     assert not names & {"final_norm", "head", "embedding"}
+
+
+def test_the_checkpoint_of_another_model_is_named():
+    own, other = checkpoint({"w": np.ones((2, 2))}), checkpoint({"v": np.ones(3)})
+    with pytest.raises(InputError, match=r"the first has w \[2, 2\], another v \[3\]"):
+        align(own, own, other)
 
 
 def test_the_same_checkpoint_is_unchanged_in_every_way():
