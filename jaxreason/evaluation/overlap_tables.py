@@ -52,10 +52,15 @@ def reading(table: dict[str, Any]) -> str:
         return all((nulls[name]["z"] or 0.0) > SIGNIFICANT for name in names)
 
     if above("uniform", "magnitude_matched", "precision", "precision_global"):
+        one_size = nulls["precision_sign"]["o1"]
+        more = one_size is not None and observed["o1"] > one_size
+        rest = "" if more else ", though not than rounded updates of one size share"
         return (
             "More than chance, the size of the weights and the rounding of independent Gaussian "
-            "updates explain."
+            f"updates explain{rest}."
         )
+    if above("uniform", "precision", "precision_global"):
+        return "More than chance, but no more than the size of the weights explains."
     if above("uniform"):
         return (
             "More than chance, but no more than independent updates share because rounding hides "

@@ -169,7 +169,12 @@ def test_a_planted_subnetwork_is_found(files):
     for name in ("uniform", "tensor_matched", "magnitude_matched", "precision"):
         assert nulls[name]["z"] > 10, name
     assert "precision_drawn" not in nulls
-    assert reading(found["total"]).startswith("More than chance, the size of the weights")
+    said = reading(found["total"])
+    assert said.startswith("More than chance, the size of the weights")
+    one_size = nulls["precision_sign"]["o1"] > found["total"]["observed"]["o1"]
+    assert ("though not than rounded updates of one size" in said) == one_size
+    nulls["magnitude_matched"]["z"] = 0.0
+    assert reading(found["total"]).endswith("no more than the size of the weights explains.")
 
 
 def test_disjoint_updates_are_below_chance(files):
