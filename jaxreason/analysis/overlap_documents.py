@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.analysis.equality import Equality
-from jaxreason.analysis.names import place
+from jaxreason.analysis.names import MATRIX_TYPES, place
 from jaxreason.analysis.overlap_tally import NULLS, Tally, total
 from jaxreason.analysis.pairing import Together
 from jaxreason.analysis.tensors import Checkpoint
@@ -94,7 +94,9 @@ def document(
         ],
         "total": _table(total("total", parts, with_global=True)),
         "layers": [{"layer": n, **_table(total(str(n), layers[n]))} for n in sorted(layers)],
-        "matrices": [{"matrix": n, **_table(total(n, group))} for n, group in matrices.items()],
+        "matrices": [
+            {"matrix": n, **_table(total(n, matrices[n]))} for n in MATRIX_TYPES if n in matrices
+        ],
         "tensors": tensors,
     }
 

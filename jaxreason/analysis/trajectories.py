@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.equality import Equality, Mode, unchanged
-from jaxreason.analysis.names import place
+from jaxreason.analysis.names import MATRIX_TYPES, place
 from jaxreason.analysis.pairing import align
 from jaxreason.analysis.tensors import Checkpoint
 from jaxreason.errors import FailureError, InputError
@@ -121,7 +121,9 @@ def trajectory(
         "base": {"path": str(first.path), "kind": first.kind, "step": first.step},
         "settings": {"mode": rule.mode, "tolerance": rule.limit, "read_dtype": rule.read_dtype},
         "sets": total.sets(),
-        "matrices": [{"matrix": kind, **counts.sets()} for kind, counts in matrices.items()],
+        "matrices": [
+            {"matrix": kind, **matrices[kind].sets()} for kind in MATRIX_TYPES if kind in matrices
+        ],
         "consecutive": _ratio(float(between.mean()), total.size) if between.size else None,
         "steps": [_step(total, number, item) for number, item in enumerate(rest)],
     }

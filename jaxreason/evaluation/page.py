@@ -81,7 +81,8 @@ summary{cursor:pointer;color:var(--muted);font-size:13.5px}
 code,pre{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 pre{overflow-x:auto;background:var(--page);border-radius:8px;padding:14px;margin:10px 0 0}
 footer{color:var(--muted);font-size:13px;padding:4px 2px}
-@media (max-width:640px){main{padding:26px 12px}section{padding:18px 16px}}
+@media (max-width:640px){main{padding:26px 12px}section{padding:18px 16px}
+ .figure{overflow-x:auto}.figure img{width:680px;max-width:none}}
 @media print{body{background:#fff}section,.card{break-inside:avoid}}
 """
 
