@@ -18,6 +18,7 @@ from jaxreason.objectives.pairs import SEQUENCES, check_preferences, pair_scores
 from jaxreason.sampling import autoregressive
 from jaxreason.sharding.mesh import BATCH_AXES, place_batch
 from jaxreason.training import completions
+from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import Completed, SamplingConfig
 from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.rollouts import RolloutConfig, RolloutSource
@@ -91,7 +92,7 @@ def prepare(
         say: told what is going on.
 
     Raises:
-        InputError: the completions give no example.
+        InputError: the completions give no example, or the run was begun on data made otherwise.
         FailureError: the file is damaged or cannot be written.
     """
     wanted = json.loads(
@@ -108,6 +109,12 @@ def prepare(
         arrays, about = read_arrays(path)
         if about["identity"] == wanted:
             return Prepared(arrays, about["summary"], about["max_new_tokens"])
+        if checkpoint_steps(path.parent):
+            differing = [n for n in wanted if about["identity"].get(n) != wanted[n]]
+            raise InputError(
+                f"{path} was made with another {', '.join(differing)}, and the run has checkpoints "
+                "of training on it; restore the base as it was then, or start a new run"
+            )
     # Several processes make the same; a global mesh would need all of them at every step of it.
     mesh = mesh if jax.process_count() == 1 else None
     arrays, summary, limit = _make(path.parent, preparation, base, source, mesh, say)

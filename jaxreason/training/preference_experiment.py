@@ -186,6 +186,11 @@ class PreferenceExperiment(PostTraining):
                 experiment, or completions that give no example.
             FailureError: see `training.loop.train`; no base run.
         """
+        if jax.process_count() > 1 and self.train.evaluate_every:
+            raise InputError(
+                f"train.evaluate_every is {self.train.evaluate_every}, but held-out problems are "
+                f"decoded by one process and there are {jax.process_count()}; set it to 0"
+            )
         base = self.load_base()
         mesh = self.device_mesh()
         self._check_rows(mesh)

@@ -192,6 +192,11 @@ def test_data_of_other_settings_are_made_again_and_lost_data_must_come_out_equal
     longer = dataclasses.replace(first, train=dataclasses.replace(first.train, steps=3))
     with pytest.raises(InputError, match="the saved data position belongs to data with content"):
         longer.run(tmp_path, progress=False)
+    # A base that was trained on would give other data: those there are kept.
+    preference_data.write_arrays(path, arrays, {**about, "identity": {"base": [0]}})
+    with pytest.raises(InputError, match=r"was made with another .*base.* has checkpoints"):
+        longer.run(tmp_path, progress=False)
+    assert digest(read_arrays(path)[0]) == digest(arrays)
 
 
 @pytest.mark.parametrize(
