@@ -77,6 +77,9 @@ def load_experiment(path: str | Path) -> Any:
 def load_run(run_directory: str | Path, step: int | None = None) -> Run:
     """The model of a run directory, on one device.
 
+    Parameters stored in bfloat16 are read as they are and widened to the model's own dtype, which
+    changes no value.
+
     Args:
         run_directory: where an experiment was trained.
         step: which checkpoint; the newest by default.
@@ -87,12 +90,15 @@ def load_run(run_directory: str | Path, step: int | None = None) -> Run:
     experiment = read_experiment(run_directory)
     model = experiment.transformer()
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    stored = read_config(run_directory).get("params_dtype")
     abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(model.init, jax.random.key(0)),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored or leaf.dtype, sharding=sharding),
+        shapes,
     )
     params, step = load_params(run_directory, abstract, step)
-    return Run(experiment, model, params, step)
+    widened = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), params, shapes)
+    return Run(experiment, model, widened, step)
 
 
 def read_config(run_directory: str | Path) -> dict[str, Any]:
