@@ -1,5 +1,6 @@
 """What a model earns on problems it has not trained on."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.sampling import autoregressive
-from jaxreason.sharding.mesh import place_batch
+from jaxreason.sharding.mesh import BATCH_AXES, place_batch
 from jaxreason.training.rollouts import RolloutConfig, encode_prompts
 from jaxreason.training.runs import Run
 from jaxreason.types import Params, Sampler
@@ -22,6 +23,8 @@ def held_out_rewards(
     The problems are those of the validation split of the base's data, one completion each:
     `held_out_*` decoded greedily, `held_out_sampled_reward` at the sampling temperature.
     """
+    ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    batch_size = ways * -(-batch_size // ways)
     source = base.experiment.source(split="validation", count=count)
     samplers = {t: held_out_sampler(base, config, t, source) for t in (0.0, config.temperature)}
 

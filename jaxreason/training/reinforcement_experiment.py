@@ -21,6 +21,7 @@ from jaxreason.sampling import autoregressive
 from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.sharding.rules import TRANSFORMER_RULES
 from jaxreason.training.clock import Clock
+from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult
 from jaxreason.training.optimizer import make_optimizer
@@ -72,7 +73,10 @@ class ReinforcementExperiment(PostTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_group(self.algorithm(), self.rollout.group)
+        algorithm = self.algorithm()
+        check_group(algorithm, self.rollout.group)
+        if algorithm.overlong == "soft":
+            algorithm.buffer(self.rollout.max_new_tokens)
         for name, least in (("problems", 1), ("held_out", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
@@ -98,6 +102,11 @@ class ReinforcementExperiment(PostTraining):
                 experiment.
             FailureError: see `training.loop.train`; no base run.
         """
+        if jax.process_count() > 1:
+            raise InputError(
+                f"there are {jax.process_count()} processes; reinforcement learning judges its "
+                "completions in one: start one process, which may have many devices"
+            )
         base = self.load_base()
         mesh = self.device_mesh()
         self._check_rows(mesh)
@@ -106,7 +115,9 @@ class ReinforcementExperiment(PostTraining):
         params = self.initial_params(base)
         build = _Builder(self, base, params, mesh, clock, source)
         rollout = self.rollout
-        stream = PromptStream(self.problems, rollout.prompts * rollout.oversample, self.train.seed)
+        rows = rollout.prompts * rollout.oversample
+        began = fingerprint(base.params)
+        stream = PromptStream(self.problems, rows, self.train.seed, began)
         return run_program(
             run_directory,
             build.program(),
@@ -127,6 +138,14 @@ class ReinforcementExperiment(PostTraining):
             raise InputError(
                 f"rollout.prompts is {self.rollout.prompts}; it must be a multiple of mesh axes "
                 f"replica x fsdp ({ways})"
+            )
+        rollout, parts = self.rollout, ways * self.train.accumulation
+        if rollout.rows // rollout.minibatches % parts:
+            raise InputError(
+                f"rollout.minibatches is {rollout.minibatches}: an update would see "
+                f"{rollout.rows // rollout.minibatches} completions, which must be a multiple of "
+                f"train.accumulation ({self.train.accumulation}) x mesh axes replica x fsdp "
+                f"({ways})"
             )
 
 

@@ -119,18 +119,21 @@ class PromptStream:
         count: number of problems.
         rows: indices per batch.
         seed: of the order.
+        base: what else a run must find unchanged when it goes on, as plain JSON: the
+            fingerprint of the model it started from, which is its reference.
     """
 
-    def __init__(self, count: int, rows: int, seed: int) -> None:
+    def __init__(self, count: int, rows: int, seed: int, base: Any = None) -> None:
         if count < rows:
             raise InputError(
                 f"problems is {count}; a step samples from {rows} different ones, so there must "
                 "be at least as many"
             )
         self._count, self._rows, self._seed, self._position = count, rows, seed, 0
+        self._base = base
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return PromptStream(self._count, self._rows, self._seed)
+        return PromptStream(self._count, self._rows, self._seed, self._base)
 
     def __next__(self) -> dict[str, np.ndarray]:
         places = np.arange(self._position, self._position + self._rows)
@@ -145,6 +148,7 @@ class PromptStream:
         return {
             "position": self._position,
             "identity": [self._count, self._rows, self._seed],
+            "base": self._base,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -158,6 +162,11 @@ class PromptStream:
             raise InputError(
                 f"the saved position is of a stream of (problems, rows, seed) "
                 f"{state['identity']}, this one has {identity}; resume with the same values"
+            )
+        if state.get("base", self._base) != self._base:
+            raise InputError(
+                "the base has other parameters than when the run began, so its reference would "
+                "change: restore the base as it was then, or start a new run"
             )
         self._position = state["position"]
 

@@ -15,7 +15,7 @@ from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.post_training import problem_source
 from jaxreason.training.reinforcement_experiment import ReinforcementExperiment
-from jaxreason.training.rollouts import RolloutConfig
+from jaxreason.training.rollouts import RolloutConfig, RolloutSource
 from jaxreason.training.runs import load_run
 
 
@@ -115,6 +115,10 @@ def test_parameters_stored_in_bfloat16_keep_moments_in_float32(base, tmp_path):
     assert {x.dtype.name for x in jax.tree.leaves(result.state.params)} == {"bfloat16"}
     floats = [x for x in jax.tree.leaves(result.state.optimizer_state) if x.ndim]
     assert {x.dtype.name for x in floats} == {"float32"}
+    # Found by its path, it holds the same numbers in float32.
+    found = load_run(tmp_path).params
+    assert {x.dtype.name for x in jax.tree.leaves(found)} == {"float32"}
+    assert_equal(found, jax.tree.map(lambda x: x.astype("float32"), result.state.params))
 
 
 def test_every_published_algorithm_can_be_named(base):
@@ -137,11 +141,23 @@ def test_every_published_algorithm_can_be_named(base):
         ({"params_dtype": "float16"}, "params_dtype is 'float16'"),
         ({"mask_placement": "weights"}, "mask_placement is 'weights'"),
         ({"auxiliary_rate": 0.0}, "auxiliary_rate is 0"),
+        ({"method": "dapo", "overrides": {"overlong_buffer": "25"}}, "overlong_buffer=25"),
     ],
 )
 def test_bad_fields_are_named_before_anything_is_loaded(fields, message):
     with pytest.raises(InputError, match=message):
         experiment("nowhere", **fields)
+
+
+def test_what_an_update_cannot_hold_is_refused_before_anything_is_drawn(
+    base, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(RolloutSource, "draw", None)
+    with pytest.raises(InputError, match=r"8 completions, .* train.accumulation \(3\)"):
+        experiment(base, rollout={"minibatches": 2}, train={"accumulation": 3}).run(tmp_path)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="there are 2 processes"):
+        experiment(base).run(tmp_path)
 
 
 def test_a_base_that_is_no_run_is_named(tmp_path):
