@@ -21,7 +21,7 @@ from jaxreason.evaluation.style import LIGHT, Theme, png, regime_color, styled
 RATES = (1e-6, 1e-5, 1e-4)
 METHODS = ("grpo", "sft")
 MINIBATCHES = 4
-LONGER = 2
+LONGER = 1
 KEPT = 15
 NO_KL = {"kl_coefficient": "0", "kl_placement": "none"}
 NO_CLIP = {"clip_low": "inf", "clip_high": "inf"}
@@ -57,7 +57,7 @@ def data_runs(study: Study) -> dict[str, Any]:
 
 
 def long_runs(study: Study) -> dict[str, Any]:
-    """Longer runs that keep their checkpoints."""
+    """Runs that keep their checkpoints, `LONGER` times as long as the main ones."""
     steps = study.steps * LONGER
     every = max(steps // KEPT, 1)
     changes = {"steps": steps, "total_steps": steps, "keep_every": every, "save_every": every}

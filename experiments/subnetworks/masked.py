@@ -27,7 +27,7 @@ from jaxreason.training.runs import load_run
 METHODS = {"grpo": ("reward", "train reward"), "dpo": ("loss", "train loss")}
 """Methods, and the training metric that is reported of each."""
 
-NEARLY_ALL = 0.9
+NEARLY_ALL = 0.85
 """From this density on, a random mask and the complement are no controls of a mask."""
 
 TOLERANCES = (1e-5, 1e-4, 1e-3)
