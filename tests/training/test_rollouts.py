@@ -85,7 +85,7 @@ def test_every_problem_comes_once_per_epoch_and_a_saved_position_goes_on():
     np.testing.assert_array_equal(next(third)["problems"], seen[4:8])
     with pytest.raises(InputError, match="saved position"):
         iter(PromptStream(count=10, rows=4, seed=4)).set_state(again.get_state())
-    mine, other = (iter(PromptStream(10, 4, 3, base=[number])) for number in (1, 2))
+    mine, other = (PromptStream(10, 4, 3, base=[number]) for number in (1, 2))
     with pytest.raises(InputError, match="the base has other parameters than when the run began"):
         other.set_state(mine.get_state())
     mine.set_state({"position": 8, "identity": [10, 4, 3]})  # saved before bases were noted
