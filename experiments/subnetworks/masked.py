@@ -112,6 +112,8 @@ def _rows(study: Study, method: str, trees: dict[str, Any]) -> dict[str, Any]:
             "relative_norm": changes(study, name)["relative_norm"],
             "curve": curve,
         }
+    if "changed" not in names:
+        return {"rows": rows, "placements_agree_exactly": None}
     update = study.path(names["changed"])
     both = agreement_curve(study.path("base"), study.path(names["changed-gradient"]), update)
     return {"rows": rows, "placements_agree_exactly": both["agreement"][0]}
@@ -141,9 +143,11 @@ def sheets(document: dict[str, Any]) -> list[Sheet]:
         title = (
             f"{method.upper()} on a part of the weights, one seed, per cent. The last three "
             f"columns: weights within {within} of the full run's, of those an unrelated update as "
-            "large would give, and of the base's. Gradient and update masking agree on "
-            f"{100 * part['placements_agree_exactly']:.2f} % of the weights to the bit."
+            "large would give, and of the base's."
         )
+        if part["placements_agree_exactly"] is not None:
+            share = f"{100 * part['placements_agree_exactly']:.2f} %"
+            title += f" Gradient and update masking agree on {share} of the weights to the bit."
         found.append(Sheet(title, headers, rows))
     return found
 
@@ -166,11 +170,13 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
             left.grid(visible=False, axis="y")
             left.set_title(f"{method.upper()}: mazes solved by sampling, %")
             for kind, color in lines.items():
+                if kind not in rows:
+                    continue
                 curve = rows[kind]["curve"]
                 x, words = curve["tolerances"][1:], WORDS[kind]
                 shares = [100 * share for share in curve["agreement"][1:]]
                 handles[words] = right.plot(x, shares, color=color)[0]
-            unrelated = [100 * s for s in rows["changed"]["curve"]["unrelated"][1:]]
+            unrelated = [100 * s for s in rows["another seed"]["curve"]["unrelated"][1:]]
             style = {"color": theme.muted, "linestyle": ":"}
             left.set_xlabel("dashed: the base")
             right.set_xlabel("tolerance")

@@ -40,7 +40,9 @@ def test_scripts_that_share_a_name_share_the_run(scripts):
             assert known.setdefault(name, found) == found, name
     assert set(study.main_runs()) <= set(known)
     assert len(known) < 60
-    assert len({str(experiment) for experiment in known.values()}) == len(known)
+    # Runs that keep their checkpoints are as long as the main ones, and equal them otherwise.
+    others = {name: e for name, e in known.items() if "-long-" not in name}
+    assert len({str(experiment) for experiment in others.values()}) == len(others)
 
 
 def test_all_methods_are_trained_alike(scripts):
