@@ -12,7 +12,7 @@ from jaxreason.training.countdown_experiment import CountdownExperiment
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig
 
-STEPS = 1_000
+STEPS = 400
 
 experiment = CountdownExperiment(
     data=CountdownData(),
@@ -35,5 +35,5 @@ experiment = CountdownExperiment(
         final_fraction=0.02,
         b2=0.99,
     ),
-    train=TrainConfig(steps=STEPS, log_every=20, evaluate_every=500, save_every=500),
+    train=TrainConfig(steps=STEPS, log_every=20, evaluate_every=200, save_every=200),
 )

@@ -3,7 +3,9 @@
     jaxreason train experiments/subnetworks/countdown_base.py --run runs/countdown/base
     jaxreason train experiments/subnetworks/countdown_grpo.py --run runs/countdown/grpo
 
-The same code as on mazes, another verifier; options as in `maze_grpo.py`.
+The same code as on mazes, another verifier; options as in `maze_grpo.py`. One run (seed 0, 400
+held-out problems, under a minute on two cores of an AMD EPYC): right answers sampled rose from 19.0
+to 24.8 %, greedy ones stayed (34.8 and 35.0 %).
 """
 
 from jaxreason.training.loop import TrainConfig
@@ -19,7 +21,7 @@ experiment = ReinforcementExperiment(
     problems=20_000,
     rollout=RolloutConfig(prompts=16, group=8, max_new_tokens=16),
     optimizer=OptimizerConfig(
-        learning_rate=3e-4,
+        learning_rate=1e-4,
         warmup_steps=5,
         total_steps=STEPS,
         schedule="constant",
