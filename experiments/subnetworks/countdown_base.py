@@ -2,8 +2,8 @@
 
     jaxreason train experiments/subnetworks/countdown_base.py --run runs/countdown/base
 
-0.17 M parameters trained on canonical solutions, stopped early: about a third of the held-out problems
-are solved greedily. Fifteen seconds on one CPU core.
+0.17 M parameters trained on canonical solutions, stopped early: about a third of the held-out
+problems are solved greedily. Fifteen seconds on one CPU core.
 """
 
 from jaxreason.data import BatchConfig, CountdownData
