@@ -101,6 +101,10 @@ def _check_indices(mask: IndexMask, name: str) -> None:
         if low < 0 or high > math.prod(mask.shape):
             wrong = low if low < 0 else high
             raise InputError(f"{name}: index {wrong} is outside of shape {mask.shape}")
+        # Only the padding behind the last entry may repeat.
+        steps = np.diff(known[: np.searchsorted(known, math.prod(mask.shape)) + 1])
+        if (np.diff(known) < 0).any() or (steps <= 0).any():
+            raise InputError(f"{name}: indices must rise, each once, as to_indices makes them")
 
 
 def concrete(array: Any) -> np.ndarray | None:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models import Critic, Transformer
-from jaxreason.objectives.advantages import compute_advantages
+from jaxreason.objectives.advantages import compute_advantages, informative_groups
 from jaxreason.objectives.algorithm_config import AlgorithmConfig
 from jaxreason.objectives.log_probabilities import token_statistics
 from jaxreason.objectives.process_reward import implicit_rewards
@@ -261,8 +261,7 @@ def rollout_metrics(rollout: Rollout, group: int) -> dict[str, Any]:
     """
     reward = rollout.reward
     rows = np.float64(len(reward.values))
-    grouped = reward.values.reshape(-1, group)
-    differ = grouped.max(axis=1) > grouped.min(axis=1)
+    differ = informative_groups(reward.values, group)
     means = {"reward": reward.values, **reward.breakdown, "completion_tokens": rollout.lengths}
     metrics: dict[str, Any] = {
         name: (np.sum(values, dtype=np.float64), rows) for name, values in means.items()

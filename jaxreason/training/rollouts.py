@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from jaxreason.data.pipeline import epoch_order
 from jaxreason.errors import InputError
+from jaxreason.objectives.advantages import informative_groups
 from jaxreason.rewards import Reward, RewardFunction
 from jaxreason.sharding.mesh import place_batch
 from jaxreason.types import Batch, Completions, Params, Sampler
@@ -254,7 +255,8 @@ class RolloutSource:
             return np.ones(len(rewards), bool)
         low, high = self.config.mean_between
         mean = rewards.mean(axis=1)
-        return (rewards.max(axis=1) > rewards.min(axis=1)) & (low <= mean) & (mean <= high)
+        differ = informative_groups(rollout.reward.values, self.config.group)
+        return differ & (low <= mean) & (mean <= high)
 
     def draw(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
         """The completions of some problems."""
@@ -309,6 +311,9 @@ def check_reward(reward: Reward, rows: int) -> None:
                 f"reward {name} has shape {np.shape(values)}; expected one number for each of "
                 f"{rows} completions, ({rows},)"
             )
+        if np.asarray(values).dtype.kind not in "buif":
+            dtype = np.asarray(values).dtype
+            raise InputError(f"reward {name} has dtype {dtype}; expected numbers")
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             row = int(bad[0])

@@ -119,3 +119,14 @@ def test_an_empty_mask_is_refused_where_asked_for():
     with pytest.raises(InputError, match="the mask is empty"):
         expand(empty, PARAMS, allow_empty=False)
     expand({**empty, "scale": True}, PARAMS, allow_empty=False)
+
+
+@pytest.mark.parametrize("indices", [[1, 1, 3], [3, 1], [0, 4, 2], [4, 0]])
+def test_index_lists_that_do_not_rise_are_refused(indices):
+    with pytest.raises(InputError, match="indices must rise"):
+        to_boolean(IndexMask(np.array(indices, np.int32), (2, 2)))
+
+
+def test_padding_behind_the_last_index_may_repeat():
+    mask = IndexMask(np.array([0, 3, 4, 4], np.int32), (2, 2))
+    np.testing.assert_array_equal(to_boolean(mask), [[True, False], [False, True]])

@@ -159,6 +159,7 @@ def test_a_range_of_group_means_filters_groups():
         (np.zeros(5), r"shape \(5,\)"),
         (np.array([0, np.nan, 0, 0]), "completion 1 is nan"),
         (np.array([0, 0, 0, np.inf]), "completion 3 is inf"),
+        (np.array(["0", "1", "0", "1"]), "expected numbers"),
     ],
 )
 def test_rewards_that_are_no_finite_number_per_completion_are_refused(values, message):
