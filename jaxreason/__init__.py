@@ -22,6 +22,7 @@ _NAMESPACES = (
     "sharding",
     "tokens",
     "training",
+    "weights",
 )
 
 __version__ = "0.1.0"

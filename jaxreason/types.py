@@ -34,12 +34,17 @@ class Completions(NamedTuple):
             before temperature, top-k and top-p; 0 in the padding.
         lengths: [batch] int32, tokens generated, the end token included.
         finished: [batch] bool, True if the end token was produced, False if cut by the limit.
+        order: [batch, length] int32, the denoising step that revealed the token, from 0; -1 if none
+            did. None where tokens come one after the other.
+        steps: [batch] int32, how often the model was called for the row; None where not counted.
     """
 
     tokens: Int[Array, "B T"]
     log_probabilities: Float[Array, "B T"]
     lengths: Int[Array, " B"]
     finished: Bool[Array, " B"]
+    order: Int[Array, "B T"] | None = None
+    steps: Int[Array, " B"] | None = None
 
 
 Sampler = Callable[[Params, Batch, PRNGKeyArray], Completions]

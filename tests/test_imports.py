@@ -23,16 +23,20 @@ BELOW: dict[str, set[str]] = {
     "rewards": {"countdown", "mazes", "tokens"},
     "sampling": {"models"},
     "sharding": set(),
+    "weights": {"models"},
     "training": {
         *("countdown", "data", "masks", "mazes", "models", "objectives"),
-        *("rewards", "sampling", "sharding", "tokens"),
+        *("rewards", "sampling", "sharding", "tokens", "weights"),
     },
-    "analysis": {"masks", "training"},
+    "analysis": {"masks", "training", "weights"},
     "evaluation": {
-        *("analysis", "data", "mazes", "models"),
+        *("analysis", "data", "mazes", "models", "objectives", "rewards"),
         *("sampling", "sharding", "tokens", "training"),
     },
-    "cli": {"analysis", "data", "evaluation", "mazes", "models", "tokens", "training"},
+    "cli": {
+        *("analysis", "data", "evaluation", "mazes", "models"),
+        *("tokens", "training", "weights"),
+    },
 }
 EVERYWHERE = {"errors", "types", "lazy"}
 

@@ -1,0 +1,1 @@
+"""Data of text and images together."""

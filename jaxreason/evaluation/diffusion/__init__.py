@@ -1,0 +1,1 @@
+"""Judging masked diffusion models, and reports about them."""

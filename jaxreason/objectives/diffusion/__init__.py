@@ -1,0 +1,1 @@
+"""Objectives of masked diffusion: losses, likelihoods and policy optimisation."""

@@ -1,0 +1,1 @@
+"""Samplers of masked diffusion, over text and over images."""

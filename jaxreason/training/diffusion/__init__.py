@@ -1,0 +1,1 @@
+"""Training of masked diffusion models and of their image tokenizers."""

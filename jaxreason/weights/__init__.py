@@ -1,0 +1,1 @@
+"""Published weights as safetensors files, to our parameters and back."""
