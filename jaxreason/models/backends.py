@@ -7,6 +7,7 @@ always uses `xla`: a decoding step is a matrix-vector product with nothing to fu
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxreason.errors import InputError
-from jaxreason.models.attention import AttentionSpec, attend, visible
+from jaxreason.models.attention import AttentionSpec, attend, logit_bias, visible
 
 Backend = Literal["auto", "xla", "cudnn", "splash"]
 BACKENDS: tuple[str, ...] = ("auto", "xla", "cudnn", "splash")
@@ -36,6 +37,8 @@ def limit(
         dtype: name of the compute dtype.
         platform: as `jax.default_backend()` names it.
     """
+    if backend != "xla" and spec.keys is not None and spec.mask_mode not in ("full", "bool"):
+        return f"does not know mask_mode {spec.mask_mode!r}"
     if backend == "cudnn":
         if platform not in ("gpu", "cuda"):
             return f"needs an NVIDIA GPU, and the platform is {platform!r}"
@@ -48,8 +51,8 @@ def limit(
     if backend == "splash":
         if platform != "tpu":
             return f"needs a TPU, and the platform is {platform!r}"
-        if spec.kind == "block_causal":
-            return "does not know block_causal attention"
+        if spec.block:
+            return f"does not know {spec.kind} attention"
         if length % _SPLASH_BLOCK:
             return f"needs sequences of a multiple of {_SPLASH_BLOCK} tokens, and it is {length}"
     return None
@@ -96,15 +99,20 @@ def attend_fn(backend: str, spec: AttentionSpec, length: int, interpret: bool = 
         return _cudnn(spec, length)
     if backend == "splash":
         return _splash(spec, length, interpret)
-    mask = visible(spec, length, length)
-    return lambda query, key, value: attend(query, key, value, mask)
+    mask, bias = visible(spec, length, length), logit_bias(spec)
+    return lambda query, key, value: attend(query, key, value, mask, bias)
+
+
+def _hidden_keys(spec: AttentionSpec) -> Array | None:
+    """The keys that a kernel has to respect: none in mask mode `full`."""
+    return None if spec.mask_mode == "full" else spec.keys
 
 
 def _cudnn(spec: AttentionSpec, length: int) -> AttendFn:
-    """Causality and lengths go to the kernel as such; only segments and blocks need a mask."""
+    """Causality and lengths go to the kernel as such; segments, blocks and keys need a mask."""
     mask = None
-    if spec.segments is not None or spec.kind == "block_causal":
-        mask = visible(AttentionSpec(spec.kind, spec.block, spec.segments), length, length)[:, None]
+    if spec.segments is not None or spec.block or _hidden_keys(spec) is not None:
+        mask = visible(replace(spec, lengths=None), length, length)[:, None]
 
     def run(query: Array, key: Array, value: Array) -> Array:
         lengths = spec.lengths
@@ -134,6 +142,8 @@ def _splash(spec: AttentionSpec, length: int, interpret: bool) -> AttendFn:
     if spec.lengths is not None:
         real = jnp.arange(length) < spec.lengths[:, None]
         segments = jnp.where(real, 1 if segments is None else segments, -1)
+    if (keys := _hidden_keys(spec)) is not None:
+        segments = jnp.where(keys, 1 if segments is None else segments, -1)
 
     def run(query: Array, key: Array, value: Array) -> Array:
         batch, heads, _, head_size = query.shape

@@ -253,21 +253,28 @@ class Transformer:
         Args:
             params: as `init` makes them.
             tokens: [B, T] int32.
-            positions: [B, T] int32 for the rotary embedding; counts from 0 if None.
+            positions: [B, T] int32 for the rotary embedding; counts from 0 if None (in
+                `block_diffusion`, from 0 in either half).
             attention: who sees whom; the config's kind without segments if None. With a cache it
-                speaks of the new tokens: `lengths` marks which of them are real.
-            cache: keys and values of earlier tokens; the new ones are appended.
+                speaks of the new tokens: `lengths` and `keys` mark which of them are real.
+            cache: keys and values of other tokens. The new ones are written from slot `filled`
+                on, over what stands there, and see every valid slot that their kind lets them:
+                with `bidirectional` any span may be computed afresh (`_replace(filled=slot)`).
 
         Returns:
             hidden [B, T, D] in the compute dtype, and the grown cache (None without one).
 
         Raises:
-            InputError: the backend cannot run this attention; segments with a cache.
+            InputError: the backend cannot run this attention; segments, `block_diffusion` or a mask
+                mode other than `full` and `bool` with a cache.
         """
         c = self.config
         spec = attention if attention is not None else AttentionSpec(kind=c.attention)
         if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+            count = jnp.arange(tokens.shape[1])
+            if spec.kind == "block_diffusion":
+                count = count % (tokens.shape[1] // 2)
+            positions = jnp.broadcast_to(count, tokens.shape)
         cosine, sine = rope_angles(positions, c.head_size, c.rope_base)
         x = _lay_out(jnp.take(params["embedding"], tokens, axis=0).astype(c.dtype))
         if cache is None:
@@ -319,9 +326,15 @@ def _apply_cached(
     capacity = cache.valid.shape[1]
     if spec.segments is not None:
         raise InputError("attention segments do not go with a cache; give one example per row")
+    if spec.kind == "block_diffusion":
+        raise InputError("block_diffusion attention does not go with a cache; use block_causal")
     real = jnp.ones((batch, length), bool)
     if spec.lengths is not None:
         real = jnp.arange(length) < spec.lengths[:, None]
+    if spec.keys is not None and spec.mask_mode != "full":
+        if spec.mask_mode != "bool":
+            raise InputError(f"attention mask_mode {spec.mask_mode!r} does not go with a cache")
+        real = real & spec.keys
     valid = jax.lax.dynamic_update_slice(cache.valid, real, (0, cache.filled))
     unpadded = AttentionSpec(spec.kind, spec.block)
     mask = visible(unpadded, length, capacity, cache.filled) & valid[:, None, :]

@@ -1,5 +1,7 @@
 """Every kind of attention against a loop over queries, and every kernel against `xla`."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 
 from jaxreason.errors import InputError
 from jaxreason.models import AttentionSpec
-from jaxreason.models.attention import attend, visible
+from jaxreason.models.attention import attend, logit_bias, visible
 from jaxreason.models.backends import attend_fn, choose, limit
 
 B, H, G, T, K = 2, 6, 2, 10, 8
 SEGMENTS = jnp.asarray([[1, 1, 1, 2, 2, 2, 2, 3, 0, 0], [1] * 6 + [2] * 4])
 LENGTHS = jnp.asarray([10, 4])
+KEYS = jnp.asarray([[0, 0, 1, 1, 1, 0, 1, 1, 1, 1], [1] * 7 + [0] * 3], bool)
 SPECS = {
     "causal": AttentionSpec("causal"),
     "bidirectional": AttentionSpec("bidirectional"),
@@ -21,7 +24,14 @@ SPECS = {
     "bidirectional_lengths": AttentionSpec("bidirectional", lengths=LENGTHS),
     "block_causal_all": AttentionSpec("block_causal", 4, segments=SEGMENTS, lengths=LENGTHS),
     "causal_lengths": AttentionSpec("causal", lengths=LENGTHS),
+    "bidirectional_keys": AttentionSpec("bidirectional", keys=KEYS),
+    "causal_keys_segments": AttentionSpec("causal", segments=SEGMENTS, keys=KEYS),
+    "bidirectional_keys_full": AttentionSpec("bidirectional", keys=KEYS, mask_mode="full"),
+    "causal_trap": AttentionSpec("bidirectional", keys=KEYS, mask_mode="causal_trap"),
+    "block_diffusion": AttentionSpec("block_diffusion", block=2),
+    "block_diffusion_keys": AttentionSpec("block_diffusion", block=2, keys=KEYS),
 }
+FLOAT = AttentionSpec("bidirectional", keys=KEYS, mask_mode="legacy_float")
 
 
 def allowed(spec, row, t, s):
@@ -30,12 +40,26 @@ def allowed(spec, row, t, s):
         "causal": s <= t,
         "bidirectional": True,
         "block_causal": s // max(spec.block, 1) <= t // max(spec.block, 1),
+        "block_diffusion": denoises(t, s, T // 2, max(spec.block, 1)),
     }[spec.kind]
     if spec.segments is not None:
         seen = seen and spec.segments[row, t] == spec.segments[row, s]
     if spec.lengths is not None:
         seen = seen and s < spec.lengths[row]
+    if spec.keys is not None and spec.mask_mode != "full":
+        seen = seen and spec.keys[row, s]
+    if spec.mask_mode == "causal_trap":
+        seen = seen and s <= t
     return bool(seen)
+
+
+def denoises(t, s, n, block):
+    """Pairs of [x_t ; x_0] by their stories: noisy and clean tokens, and what each may read."""
+    t_clean, s_clean = t >= n, s >= n
+    t_block, s_block = t % n // block, s % n // block
+    if t_clean:
+        return s_clean and s_block <= t_block
+    return s_block < t_block if s_clean else s_block == t_block
 
 
 def inputs(length=T, head_size=K):
@@ -66,7 +90,56 @@ def test_a_later_query_sees_the_keys_before_it():
     np.testing.assert_array_equal(visible(SPECS["causal"], 3, T, 5), whole[:, 5:8])
 
 
-@pytest.mark.parametrize(("kind", "block"), [("local", 0), ("block_causal", 0), ("causal", 2)])
+def test_a_float_mask_shifts_the_logits_of_pairs_of_real_tokens():
+    query, key, value = map(np.asarray, inputs())
+    out = np.asarray(attend(*inputs(), visible(FLOAT, T, T), logit_bias(FLOAT)))
+    scores = np.einsum("bhtk,bhsk->bhts", query, np.repeat(key, H // G, 1)) / np.sqrt(K)
+    real = np.asarray(KEYS)
+    scores = scores + (real[:, None, :, None] & real[:, None, None, :])
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    expected = np.einsum("bhts,bhsk->bhtk", weights, np.repeat(value, H // G, 1))
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+    assert logit_bias(replace(FLOAT, mask_mode="bool")) is None
+
+
+def test_without_a_hidden_key_the_trap_stays_open():
+    spec = AttentionSpec("bidirectional", keys=jnp.ones((B, T), bool), mask_mode="causal_trap")
+    assert visible(spec, T, T).all()
+
+
+def test_a_query_without_keys_is_finite():
+    spec = AttentionSpec("bidirectional", keys=jnp.zeros((B, T), bool))
+    out, gradient = jax.value_and_grad(
+        lambda q: attend(q, *inputs()[1:], visible(spec, T, T)).sum()
+    )(inputs()[0])
+    assert np.isfinite(out)
+    assert np.isfinite(gradient).all()
+
+
+def test_whole_and_single_token_blocks_are_the_known_masks():
+    """One block: plain masked diffusion on the noisy half. Blocks of one: autoregression."""
+    n = T // 2
+    one = np.asarray(visible(AttentionSpec("block_diffusion", block=n), T, T)[0])
+    assert one[:n, :n].all()
+    assert not one[:n, n:].any()
+    each = np.asarray(visible(AttentionSpec("block_diffusion", block=1), T, T)[0])
+    np.testing.assert_array_equal(each[:n, :n], np.eye(n, dtype=bool))
+    np.testing.assert_array_equal(each[:n, n:], np.tri(n, k=-1, dtype=bool))
+    np.testing.assert_array_equal(each[n:, n:], np.tri(n, dtype=bool))
+    with pytest.raises(InputError, match="9 tokens are not twice"):
+        visible(AttentionSpec("block_diffusion", block=1), 9, 9)
+
+
+def test_keys_of_another_length_are_refused():
+    with pytest.raises(InputError, match=r"keys have shape \(2, 10\)"):
+        visible(SPECS["bidirectional_keys"], 12, 12)
+    with pytest.raises(InputError, match="mask_mode 'float' is unknown"):
+        AttentionSpec(keys=KEYS, mask_mode="float")
+
+
+@pytest.mark.parametrize(
+    ("kind", "block"), [("local", 0), ("block_diffusion", 0), ("block_causal", 0), ("causal", 2)]
+)
 def test_impossible_specifications_are_refused(kind, block):
     with pytest.raises(InputError, match="attention"):
         AttentionSpec(kind, block)
@@ -74,12 +147,13 @@ def test_impossible_specifications_are_refused(kind, block):
 
 @pytest.mark.parametrize("kind", ["causal", "bidirectional"])
 def test_splash_in_the_interpreter_equals_xla(kind):
-    """Output and gradients on the rows that are not padding; segments and lengths together."""
+    """Output and gradients on the rows that are not padding; segments, lengths, keys together."""
     length = 128
     segments = jnp.asarray(np.repeat([[1, 2, 3, 0], [1, 1, 2, 2]], 32, axis=1))
-    spec = AttentionSpec(kind, segments=segments, lengths=jnp.asarray([96, 120]))
+    keys = jnp.asarray(np.random.default_rng(0).random((B, length)) < 0.8)
+    spec = AttentionSpec(kind, segments=segments, lengths=jnp.asarray([96, 120]), keys=keys)
     query, key, value = inputs(length, 64)
-    real = (jnp.arange(length) < spec.lengths[:, None])[:, None, :, None]
+    real = (keys & (jnp.arange(length) < spec.lengths[:, None]))[:, None, :, None]
 
     def total(backend, query, key, value):
         out = attend_fn(backend, spec, length, interpret=True)(query, key, value)
@@ -111,6 +185,12 @@ def test_auto_follows_platform_and_limits():
     assert auto("tpu", devices=8) == "xla"
     assert auto("tpu", length=200) == "xla"
     assert auto("tpu", spec=SPECS["block_causal"]) == "xla"
+    assert auto("tpu", spec=SPECS["block_diffusion"]) == "xla"
+    assert auto("tpu", spec=SPECS["bidirectional_keys"]) == "splash"
+    assert auto("gpu", spec=SPECS["bidirectional_keys"]) == "cudnn"
+    assert auto("gpu", spec=FLOAT) == auto("tpu", spec=FLOAT) == "xla"
+    with pytest.raises(InputError, match="'cudnn' does not know mask_mode 'legacy_float'"):
+        choose("cudnn", FLOAT, 256, 64, "bfloat16", "gpu", 1)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +208,7 @@ def test_a_named_kernel_that_cannot_run_is_an_error(backend, platform, dtype, na
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("name", [n for n in SPECS if n != "causal_trap"])
 def test_cudnn_equals_xla(name):
     """In bfloat16, on the queries that are not padding."""
     query, key, value = (x.astype(jnp.bfloat16) for x in inputs())
@@ -136,6 +216,8 @@ def test_cudnn_equals_xla(name):
     seeing = np.asarray(visible(spec, T, T)).any(-1)
     if spec.lengths is not None:
         seeing = seeing & (np.arange(T) < np.asarray(spec.lengths)[:, None])
+    if spec.keys is not None and spec.mask_mode != "full":
+        seeing = seeing & np.asarray(spec.keys)
     rows = np.broadcast_to(seeing[:, None, :, None], query.shape)
     out, expected = (attend_fn(b, spec, T)(query, key, value) for b in ("cudnn", "xla"))
     np.testing.assert_allclose(
