@@ -128,10 +128,15 @@ def problem_source(base: Run, count: int, changes: Mapping[str, str]) -> Any:
         changes: field of the data to its value as text.
 
     Raises:
-        InputError: an unknown field or value, one that is set elsewhere, or problems whose words
-            are not those of the model.
+        InputError: an unknown field or value, one that is set elsewhere, problems whose words
+            are not those of the model, or a base that is no next-token model.
     """
     experiment: Any = base.experiment
+    if not hasattr(experiment, "data"):
+        raise InputError(
+            f"base was trained on {experiment.words()} by masked diffusion; expected a next-token "
+            "model, or use a method for diffusion models"
+        )
     fixed = sorted({"split", "count"} & changes.keys())
     if fixed:
         raise InputError(

@@ -16,7 +16,6 @@ import jax
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
 from jaxreason.training.checkpoint import load_params
-from jaxreason.training.experiment import NextTokenExperiment
 from jaxreason.types import Params
 
 KINDS = {
@@ -24,6 +23,11 @@ KINDS = {
     "countdown": ("jaxreason.training.countdown_experiment", "CountdownExperiment"),
     "reinforcement": ("jaxreason.training.reinforcement_experiment", "ReinforcementExperiment"),
     "preference": ("jaxreason.training.preference_experiment", "PreferenceExperiment"),
+    "masked_diffusion": ("jaxreason.training.diffusion.experiment", "MaskedDiffusionExperiment"),
+    "diffusion_reinforcement": (
+        "jaxreason.training.diffusion.reinforcement_experiment",
+        "DiffusionReinforcementExperiment",
+    ),
 }
 """`kind` of a config.json to the class that wrote it; without the field it is a maze's."""
 
@@ -32,13 +36,14 @@ class Run(typing.NamedTuple):
     """A trained model found by its run directory.
 
     Attributes:
-        experiment: what it was trained as; of a post-trained model, what its base was.
+        experiment: what it was trained as; of a post-trained model, what its base was: a
+            `NextTokenExperiment` or a `MaskedDiffusionExperiment`.
         model: its model.
         params: parameters of the checkpoint.
         step: the checkpoint's step.
     """
 
-    experiment: NextTokenExperiment
+    experiment: Any
     model: Transformer
     params: Params
     step: int
@@ -119,7 +124,7 @@ def read_config(run_directory: str | Path) -> dict[str, Any]:
     return config
 
 
-def read_experiment(run_directory: str | Path) -> NextTokenExperiment:
+def read_experiment(run_directory: str | Path) -> Any:
     """The experiment a run directory was trained as; of a post-trained model, that of its base.
 
     Raises:
@@ -134,7 +139,7 @@ def read_experiment(run_directory: str | Path) -> NextTokenExperiment:
         experiment = experiment_from_json(config)
     except (ValueError, TypeError) as error:
         raise FailureError(f"{path} does not describe an experiment: {error}") from error
-    if not isinstance(experiment, NextTokenExperiment):
+    if not hasattr(experiment, "transformer"):
         raise FailureError(f"{path} describes a post-trained model without its `origin`")
     return experiment
 

@@ -1,0 +1,240 @@
+"""Masked diffusion over text and pictures as one value: the supervised stages of MMaDA.
+
+Stage 1 trains from scratch; a later stage names the run before it as its `base` and goes on with
+its parameters (Yang et al. 2025, arXiv:2505.15809, section 2).
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+from jax.sharding import Mesh
+
+from jaxreason.data.multimodal.maze_world import TASKS_OF_WORLD, MazeWorld, MazeWorldSource
+from jaxreason.data.multimodal.mixing import mixed_batches
+from jaxreason.errors import InputError
+from jaxreason.models import Transformer, TransformerConfig
+from jaxreason.objectives.diffusion.masked_cross_entropy import (
+    MaskedDiffusionConfig,
+    masked_diffusion,
+)
+from jaxreason.sampling.diffusion.images import ImageDiffusionConfig
+from jaxreason.sampling.diffusion.text import TextDiffusionConfig
+from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
+from jaxreason.tokens.image_codec import ImageCodec, PaletteCodec
+from jaxreason.tokens.multimodal_vocabulary import MazeWorldVocabulary
+from jaxreason.training.flops import training_flops_per_token
+from jaxreason.training.loop import TrainConfig, TrainResult, train
+from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.types import Objective, Params
+
+DEFAULT_ROWS = {"draw_maze": 4, "draw_solution": 4, "read_plan": 4, "read_maze": 2, "plan": 2}
+
+
+@dataclass(frozen=True)
+class MaskedDiffusionExperiment:
+    """Masked-diffusion training of one model on the tasks of a maze world.
+
+    Attributes:
+        world: the mazes, how they are described, and whether answers carry a trace.
+        tokenizer: run directory of a trained image tokenizer; "" takes one token per cell.
+        model: shape and numerics; vocabulary_size 0 stands for the size of the world's vocabulary.
+        objective: weights of the tasks, noise and normalisation.
+        rows: rows of each task in a batch; a task left out is not trained.
+        text: how answers in words are decoded when the model is judged.
+        image: how pictures are decoded when the model is judged.
+        optimizer: AdamW or Muon and its schedule.
+        train: lengths and intervals.
+        mesh: how devices are arranged.
+        held_out: mazes of the validation split on which every trained task is judged at an
+            evaluation; 0 takes the loss on them alone.
+        loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+        base: run directory to take the parameters from; "" starts from fresh ones.
+        base_step: which of its checkpoints; the newest by default.
+    """
+
+    world: MazeWorld = field(default_factory=MazeWorld)
+    tokenizer: str = ""
+    model: TransformerConfig = field(
+        default_factory=lambda: TransformerConfig(
+            0, 4, 128, 4, 4, 32, 384, attention="bidirectional"
+        )
+    )
+    objective: MaskedDiffusionConfig = field(default_factory=MaskedDiffusionConfig)
+    rows: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_ROWS))
+    text: TextDiffusionConfig = field(default_factory=TextDiffusionConfig)
+    image: ImageDiffusionConfig = field(default_factory=ImageDiffusionConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    held_out: int = 64
+    loss_chunk: int = 0
+    base: str = ""
+    base_step: int | None = None
+
+    kind: ClassVar[str] = "masked_diffusion"
+
+    def __post_init__(self) -> None:
+        for name in ("held_out", "loss_chunk"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.model.attention != "bidirectional":
+            raise InputError(
+                f"model.attention is {self.model.attention!r}; masked diffusion needs "
+                "'bidirectional'"
+            )
+        for task, rows in self.rows.items():
+            if task not in TASKS_OF_WORLD:
+                raise InputError(
+                    f"rows has task {task!r}; expected some of {', '.join(TASKS_OF_WORLD)}"
+                )
+            if rows < 0:
+                raise InputError(f"rows of {task} is {rows}; it must be at least 0")
+        if not self.tasks():
+            raise InputError("rows has no task with at least one row")
+
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that are trained, in the world's order."""
+        return tuple(task for task in TASKS_OF_WORLD if self.rows.get(task, 0))
+
+    def batch_rows(self) -> int:
+        """Rows of a batch, all tasks together."""
+        return sum(self.rows.values())
+
+    def codec(self) -> ImageCodec:
+        """From pictures to tokens and back.
+
+        Raises:
+            FailureError: the tokenizer's run directory holds none.
+        """
+        if not self.tokenizer:
+            return PaletteCodec(self.world.width, self.world.height)
+        from jaxreason.training.diffusion.image_codec import load_image_codec
+
+        return load_image_codec(self.tokenizer)
+
+    def vocabulary(self) -> MazeWorldVocabulary:
+        """Words of the world, then the ids of its pictures."""
+        return MazeWorldVocabulary(self.world.width, self.world.height, self.codec().codes)
+
+    def source(self, **changes: Any) -> MazeWorldSource:
+        """The examples, or those of the world with some fields changed.
+
+        `[i, task]` is a row to train on, `.prompt(i, task)` what a sampler gets, `.problem(i)` the
+        maze, `.judge(task, problems, answers)` the verdict.
+        """
+        return MazeWorldSource(replace(self.world, **changes), self.codec())
+
+    def transformer(self) -> Transformer:
+        """The model, its vocabulary settled.
+
+        Raises:
+            InputError: `model.vocabulary_size` is neither 0 nor that of the world.
+        """
+        size = self.vocabulary().size
+        if self.model.vocabulary_size not in (0, size):
+            raise InputError(
+                f"model.vocabulary_size is {self.model.vocabulary_size}, but mazes of "
+                f"{self.world.width}x{self.world.height} with their pictures have {size} tokens; "
+                f"use {size} or 0"
+            )
+        return Transformer(replace(self.model, vocabulary_size=size))
+
+    def words(self) -> str:
+        """What the vocabulary is of, for messages."""
+        return f"text and pictures of mazes of {self.world.width}x{self.world.height}"
+
+    def make_objective(self, model: Transformer) -> Objective:
+        """The loss on a diffusion batch."""
+        return masked_diffusion(
+            model,
+            mask_id=self.vocabulary().ids.mask,
+            config=self.objective,
+            chunk=self.loss_chunk or None,
+        )
+
+    def device_mesh(self) -> Mesh | None:
+        """The mesh over all devices; None on a single one."""
+        shape = self.mesh.shape(jax.device_count())
+        return None if math.prod(shape) == 1 else make_mesh(self.mesh)
+
+    def as_json(self) -> dict[str, Any]:
+        """What config.json holds; `training.runs` reads it back."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+    def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
+        """Train in a run directory, or go on with what is there.
+
+        Raises:
+            InputError: fields that do not fit each other or the base, or a directory of another
+                experiment.
+            FailureError: see `training.loop.train`; no base or tokenizer run.
+        """
+        from jaxreason.training.diffusion.held_out import held_out_numbers
+
+        mesh = self.device_mesh()
+        self._check_rows(mesh)
+        model = self.transformer()
+        initial = self.initial_params()
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        source = self.source()
+        length = source.layout.length
+        return train(
+            run_directory,
+            objective=self.make_objective(model),
+            model_init=model.init if initial is None else None,
+            initial_params=initial,
+            optimizer_config=self.optimizer,
+            train_config=self.train,
+            batches=mixed_batches(source, rows_per_task=self.rows, seed=self.train.seed),
+            mesh=mesh,
+            evaluate_fn=held_out_numbers(self, model, mesh) if self.train.evaluate_every else None,
+            config_json=self.as_json(),
+            flops_per_token=training_flops_per_token(shapes, length, causal=False),
+            progress=progress,
+        )
+
+    def initial_params(self) -> Params | None:
+        """The base's parameters; None without a base.
+
+        Raises:
+            InputError: the base has other tokens or another shape.
+            FailureError: it is not a run directory, or has no such checkpoint.
+        """
+        if not self.base:
+            return None
+        from jaxreason.training.runs import load_run
+
+        base = load_run(self.base, self.base_step)
+        known, wanted = base.experiment.vocabulary(), self.vocabulary()
+        if known.words != wanted.words:
+            raise InputError(
+                f"base {self.base} was trained on {known.size} tokens ({known.name}), other than "
+                f"the {wanted.size} of this experiment ({wanted.name}): keep world.width, "
+                "world.height and tokenizer as in the base"
+            )
+        shape, own = base.model.config, self.transformer().config
+        for name in ("layers", "width", "heads", "kv_heads", "head_size", "mlp_width", "tied"):
+            if getattr(shape, name) != getattr(own, name):
+                raise InputError(
+                    f"base {self.base} has model.{name} {getattr(shape, name)}, this experiment "
+                    f"{getattr(own, name)}; they must agree"
+                )
+        return base.params
+
+    def _check_rows(self, mesh: Mesh | None) -> None:
+        ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+        parts = ways * self.train.accumulation
+        if self.batch_rows() % parts:
+            raise InputError(
+                f"rows sum to {self.batch_rows()}, which must be a multiple of train.accumulation "
+                f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
+            )
+        if jax.process_count() > 1:
+            raise InputError(
+                f"there are {jax.process_count()} processes; the maze world is made in one: start "
+                "one process, which may have many devices"
+            )
