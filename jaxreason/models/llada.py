@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxreason.errors import InputError
-from jaxreason.models.transformer import TransformerConfig
+from jaxreason.models.config import TransformerConfig
 from jaxreason.types import Params
 
 _ROOT = "model.transformer."

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxreason.errors import InputError
-from jaxreason.models.transformer import TransformerConfig
+from jaxreason.models.config import TransformerConfig
 from jaxreason.types import Params
 
 Weights = Mapping[str, NDArray]

@@ -5,88 +5,22 @@ bidirectional. Parameters are nested dicts; the layers are stacked on axis 0 and
 compile time does not grow with depth.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.errors import InputError
-from jaxreason.models.attention import AttentionSpec, Kind, attend, visible
-from jaxreason.models.backends import BACKENDS, Backend, attend_fn, choose
-from jaxreason.models.projection import project
+from jaxreason.models.attention import AttentionSpec, attend, visible
+from jaxreason.models.backends import attend_fn, choose
+from jaxreason.models.block import Block, rms_norm, rope_angles
+from jaxreason.models.config import TransformerConfig
 from jaxreason.sharding.mesh import BATCH_AXES, constrain
 from jaxreason.types import Params
 
-Remat = Literal["none", "dots", "names", "full"]
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Shape and numerics of a transformer.
-
-    Attributes:
-        vocabulary_size: V, number of token ids; 0 leaves it to the data, see `MazeExperiment`.
-        layers: number of blocks.
-        width: D, size of the residual stream.
-        heads: H, query heads.
-        kv_heads: G, key-value heads; divides `heads`.
-        head_size: K, size of one head (even).
-        mlp_width: F, inner size of the SwiGLU.
-        qkv_bias: biases on queries, keys and values (Qwen2).
-        tied: the output head is the embedding table.
-        attention: the default attention kind.
-        rope_base: base of the rotary frequencies.
-        norm_epsilon: added to the mean square in RMSNorm.
-        dtype: compute dtype inside a block; parameters, norms, softmax and logits stay float32.
-        remat: what the backward pass keeps: everything (`none`), matrix products (`dots`), the
-            named tensors of each block (`names`), only block inputs (`full`).
-        unroll: blocks unrolled per scan iteration; `layers` unrolls all.
-        backend: attention kernel, see `jaxreason.models.backends`.
-
-    Raises:
-        InputError: a size that does not fit the others.
-    """
-
-    vocabulary_size: int
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    mlp_width: int
-    qkv_bias: bool = False
-    tied: bool = True
-    attention: Kind = "causal"
-    rope_base: float = 10_000.0
-    norm_epsilon: float = 1e-6
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    remat: Remat = "none"
-    unroll: int = 1
-    backend: Backend = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.heads % self.kv_heads:
-            raise InputError(
-                f"model.kv_heads {self.kv_heads} does not divide model.heads {self.heads}"
-            )
-        if self.head_size < 2 or self.head_size % 2:
-            raise InputError(
-                f"model.head_size is {self.head_size}; rotary embedding needs an even size"
-            )
-        if self.backend not in BACKENDS:
-            raise InputError(f"model.backend {self.backend!r} is unknown; expected {BACKENDS}")
-        if not 1 <= self.unroll <= self.layers:
-            raise InputError(
-                f"model.unroll is {self.unroll}; expected 1 to model.layers ({self.layers})"
-            )
+__all__ = ["Cache", "Transformer", "TransformerConfig"]
 
 
 class Cache(NamedTuple):
@@ -104,87 +38,6 @@ class Cache(NamedTuple):
     value: Float[Array, "L B G S K"]
     valid: Bool[Array, "B S"]
     filled: Int[Array, ""]
-
-
-def rms_norm(
-    x: Float[Array, "... D"], scale: Float[Array, " D"], epsilon: float
-) -> Float[Array, "... D"]:
-    """RMSNorm (Zhang & Sennrich 2019) with float32 statistics; the result keeps x's dtype."""
-    x32 = x.astype(jnp.float32)
-    inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + epsilon)
-    return (x32 * inverse * scale).astype(x.dtype)
-
-
-def rope_angles(
-    positions: Int[Array, "B T"], head_size: int, base: float
-) -> tuple[Float[Array, "B 1 T K"], Float[Array, "B 1 T K"]]:
-    """Cosine and sine of the rotary angles (Su et al. 2021), halves as in Llama and Qwen2."""
-    frequencies = base ** (-jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
-    angles = jnp.concatenate([angles, angles], axis=-1)[:, None]
-    return jnp.cos(angles), jnp.sin(angles)
-
-
-def rotate(
-    x: Float[Array, "B N T K"], cosine: Float[Array, "B 1 T K"], sine: Float[Array, "B 1 T K"]
-) -> Float[Array, "B N T K"]:
-    """Turn each pair (x_i, x_{i+K/2}) by its angle."""
-    first, second = jnp.split(x, 2, axis=-1)
-    turned = jnp.concatenate([-second, first], axis=-1)
-    return (x * cosine + turned * sine).astype(x.dtype)
-
-
-class Block(nn.Module):
-    """Pre-norm attention and SwiGLU, each added to the residual stream."""
-
-    config: TransformerConfig
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float[Array, "B T D"],
-        cosine: Float[Array, "B 1 T K"],
-        sine: Float[Array, "B 1 T K"],
-        attend_fn: Callable[[Array, Array, Array], tuple[Array, Any]],
-    ) -> tuple[Float[Array, "B T D"], Any]:
-        """Returns the new residual stream and what `attend_fn(query, key, value)` kept."""
-        c = self.config
-        dtype = jnp.dtype(c.dtype)
-        normal = nn.initializers.normal
-        into, out = c.width**-0.5, (2 * c.layers) ** -0.5
-
-        def weight(name: str, shape: tuple[int, ...], deviation: float) -> Array:
-            return self.param(name, normal(deviation), shape, jnp.float32).astype(dtype)
-
-        def heads_of(name: str, source: Array, heads: int) -> Array:
-            kernel = weight(name, (c.width, heads, c.head_size), into)
-            result = jnp.einsum("btd,dhk->bhtk", source, kernel)
-            if c.qkv_bias:
-                zeros = nn.initializers.zeros
-                bias = self.param(f"{name}_bias", zeros, (heads, c.head_size), jnp.float32)
-                result = result + bias.astype(dtype)[:, None]
-            return checkpoint_name(result, name)
-
-        def norm(name: str, source: Array) -> Array:
-            scale = self.param(name, nn.initializers.ones, (c.width,), jnp.float32)
-            return rms_norm(source, scale, c.norm_epsilon)
-
-        y = norm("attention_norm", x)
-        query = rotate(heads_of("query", y, c.heads), cosine, sine)
-        key = rotate(heads_of("key", y, c.kv_heads), cosine, sine)
-        attended, kept = attend_fn(query, key, heads_of("value", y, c.kv_heads))
-        attended = checkpoint_name(attended, "attended")
-        kernel = weight(
-            "output",
-            (c.heads, c.head_size, c.width),
-            out * (c.heads * c.head_size) ** -0.5,
-        )
-        x = x + jnp.einsum("bhtk,hkd->btd", attended, kernel)
-        y = norm("mlp_norm", x)
-        gate = checkpoint_name(project(y, weight("gate", (c.width, c.mlp_width), into)), "gate")
-        up = checkpoint_name(project(y, weight("up", (c.width, c.mlp_width), into)), "up")
-        down = weight("down", (c.mlp_width, c.width), out * c.mlp_width**-0.5)
-        return x + project(jax.nn.silu(gate) * up, down), kept
 
 
 _POLICIES: dict[str, Any] = {

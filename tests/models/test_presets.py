@@ -25,6 +25,17 @@ def test_every_preset_makes_a_model(name):
     assert size(preset(name, 100)) > 100_000
 
 
+def test_llada_and_mmada_have_the_published_sizes():
+    """Embedding and head of 4,096 features for each row; no biases, no shared key-value heads."""
+    assert size(preset("llada_8b")) == 8_015_581_184
+    assert size(preset("mmada_8b")) == 8_082_690_048 == 8_015_581_184 + 2 * 8192 * 4096
+    config = preset("mmada_8b")
+    assert (config.dtype, config.remat, config.attention) == ("bfloat16", "full", "bidirectional")
+    assert (config.norm_epsilon, config.rope_base, config.tied) == (1e-5, 5e5, False)
+    with pytest.raises(InputError, match="mmada_tiny' has no vocabulary"):
+        preset("mmada_tiny")
+
+
 def test_unknown_names_and_impossible_shapes_are_named():
     with pytest.raises(InputError, match="maze_huge"):
         preset("maze_huge", 944)

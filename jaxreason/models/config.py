@@ -1,0 +1,74 @@
+"""The shape and numerics of a transformer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxreason.errors import InputError
+from jaxreason.models.attention import Kind
+from jaxreason.models.backends import BACKENDS, Backend
+
+Remat = Literal["none", "dots", "names", "full"]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Shape and numerics of a transformer.
+
+    Attributes:
+        vocabulary_size: V, number of token ids; 0 leaves it to the data, see `MazeExperiment`.
+        layers: number of blocks.
+        width: D, size of the residual stream.
+        heads: H, query heads.
+        kv_heads: G, key-value heads; divides `heads`.
+        head_size: K, size of one head (even).
+        mlp_width: F, inner size of the SwiGLU.
+        qkv_bias: biases on queries, keys and values (Qwen2).
+        tied: the output head is the embedding table.
+        attention: the default attention kind.
+        rope_base: base of the rotary frequencies.
+        norm_epsilon: added to the mean square in RMSNorm.
+        dtype: compute dtype inside a block; parameters, norms, softmax and logits stay float32.
+        remat: what the backward pass keeps: everything (`none`), matrix products (`dots`), the
+            named tensors of each block (`names`), only block inputs (`full`).
+        unroll: blocks unrolled per scan iteration; `layers` unrolls all.
+        backend: attention kernel, see `jaxreason.models.backends`.
+
+    Raises:
+        InputError: a size that does not fit the others.
+    """
+
+    vocabulary_size: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    mlp_width: int
+    qkv_bias: bool = False
+    tied: bool = True
+    attention: Kind = "causal"
+    rope_base: float = 10_000.0
+    norm_epsilon: float = 1e-6
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: Remat = "none"
+    unroll: int = 1
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.heads % self.kv_heads:
+            raise InputError(
+                f"model.kv_heads {self.kv_heads} does not divide model.heads {self.heads}"
+            )
+        if self.head_size < 2 or self.head_size % 2:
+            raise InputError(
+                f"model.head_size is {self.head_size}; rotary embedding needs an even size"
+            )
+        if self.backend not in BACKENDS:
+            raise InputError(f"model.backend {self.backend!r} is unknown; expected {BACKENDS}")
+        if not 1 <= self.unroll <= self.layers:
+            raise InputError(
+                f"model.unroll is {self.unroll}; expected 1 to model.layers ({self.layers})"
+            )
