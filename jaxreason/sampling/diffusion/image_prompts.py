@@ -1,0 +1,84 @@
+"""Checks of prompts for pictures, before anything is compiled."""
+
+import jax
+import numpy as np
+
+from jaxreason.errors import InputError
+from jaxreason.types import Batch
+
+_TWIN = ("unconditional_tokens", "unconditional_keys")
+
+
+def check_prompts(
+    prompts: Batch,
+    *,
+    tokens: int,
+    guided: bool,
+    image_offset: int,
+    image_codes: int,
+    mask_id: int,
+    vocabulary_size: int,
+) -> tuple[str, ...]:
+    """The names a sampler of pictures reads.
+
+    Shapes are checked always, contents only if they are concrete (not within a jitted function).
+
+    Raises:
+        InputError: an array is missing or of another shape than [B, T]; a row without exactly
+            `tokens` image slots; an image slot that holds neither the mask id nor an image id or
+            is hidden by `keys`; an id the model does not have.
+    """
+    names = ("tokens", "keys", "image") + (_TWIN if guided else ())
+    for name in names:
+        if name not in prompts:
+            why = "guidance needs an unconditional twin of each row; " if name in _TWIN else ""
+            raise InputError(f"prompts have no {name!r}; {why}expected {', '.join(names)} [B, T]")
+    shape = prompts["tokens"].shape
+    for name in names:
+        if len(shape) != 2 or 0 in shape or prompts[name].shape != shape:
+            raise InputError(
+                f"prompts have {name} of shape {prompts[name].shape} and tokens of shape {shape}; "
+                "expected the same [B, T], not empty"
+            )
+    if any(isinstance(prompts[name], jax.core.Tracer) for name in names):
+        return names
+    arrays = {name: np.asarray(prompts[name]) for name in names}
+    _check_slots(arrays, tokens, mask_id, image_offset, image_codes)
+    for name in names:
+        if name.endswith("tokens"):
+            ids = arrays[name]
+            _first_wrong(
+                (ids < 0) | (ids >= vocabulary_size), ids, name, f"0 to {vocabulary_size - 1}"
+            )
+    return names
+
+
+def _check_slots(
+    arrays: dict[str, np.ndarray], tokens: int, mask_id: int, image_offset: int, image_codes: int
+) -> None:
+    image, ids = arrays["image"], arrays["tokens"]
+    for name, array in arrays.items():
+        if not name.endswith("tokens") and array.dtype != bool:
+            raise InputError(f"prompts have {name} of dtype {array.dtype}; expected bool")
+    counts = image.sum(axis=1)
+    if (counts != tokens).any():
+        row = int(np.flatnonzero(counts != tokens)[0])
+        raise InputError(
+            f"prompt {row} has {int(counts[row])} image slots; config.tokens expects {tokens}"
+        )
+    known = (ids >= image_offset) & (ids < image_offset + image_codes)
+    expected = f"the mask id {mask_id} or an image id {image_offset} to "
+    expected += str(image_offset + image_codes - 1)
+    _first_wrong(image & ~known & (ids != mask_id), ids, "image tokens", expected)
+    for name, array in arrays.items():
+        if name.endswith("keys"):
+            _first_wrong(image & ~array, array, f"{name} at image slots", "True: they are real")
+
+
+def _first_wrong(wrong: np.ndarray, values: np.ndarray, name: str, expected: str) -> None:
+    if wrong.any():
+        row, column = (int(i) for i in np.argwhere(wrong)[0])
+        raise InputError(
+            f"prompt {row} has {values[row, column]} at position {column} of {name}; "
+            f"expected {expected}"
+        )

@@ -1,0 +1,308 @@
+"""Pictures by masked diffusion: all image tokens at once, the least certain ones again.
+
+MaskGIT's decoding (Chang et al. 2022) as MMaDA uses it (Yang et al. 2025; the Gen-Verse/MMaDA
+repository, `t2i_generate`), in one jitted call. Known tokens stay, so that inpainting is the same
+call on a canvas that is not all masked, see `jaxreason.sampling.diffusion.inpainting`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxreason.errors import InputError
+from jaxreason.models.attention import AttentionSpec
+from jaxreason.models.transformer import Transformer
+from jaxreason.sampling.diffusion.image_prompts import check_prompts
+from jaxreason.sampling.diffusion.image_schedule import (
+    TemperatureDecay,
+    choice_temperatures,
+    masked_counts,
+)
+from jaxreason.types import Batch, Params
+
+
+@dataclass(frozen=True)
+class ImageDiffusionConfig:
+    """How pictures are decoded.
+
+    Attributes:
+        tokens: N, image tokens of one picture.
+        steps: T, model calls. More steps than tokens are allowed: the last token waits.
+        guidance: g of (1 + g) conditional - g unconditional logits; 0 needs no unconditional twin.
+            MMaDA's examples use 3.5, its function's default is 0.
+        temperature: divides the logits tokens are drawn from; 0 takes the most likely token.
+        choice_temperature: multiplies the Gumbel noise added to log-probabilities when it is
+            chosen which tokens to mask again; 0 is deterministic.
+        temperature_decay: how the choice temperature falls, see `choice_temperatures`.
+        schedule: share masked after each step, see `masked_share`.
+        scheduled: what the share is of: `unknown` tokens at the start (MaskGIT) or all of the
+            `image` (the Gen-Verse/MMaDA repository). They differ only where part is known.
+        mask_mode: how `keys` of the prompt are used, see `AttentionSpec`.
+        history: also return the canvas after every step.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    tokens: int
+    steps: int = 15
+    guidance: float = 0.0
+    temperature: float = 1.0
+    choice_temperature: float = 1.0
+    temperature_decay: TemperatureDecay = "compounding"
+    schedule: str = "cosine"
+    scheduled: Literal["unknown", "image"] = "unknown"
+    mask_mode: Literal["full", "bool", "legacy_float"] = "bool"
+    history: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("guidance", "temperature", "choice_temperature"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or above")
+        for name, known in (
+            ("temperature_decay", ("compounding", "linear")),
+            ("scheduled", ("unknown", "image")),
+            ("mask_mode", ("full", "bool", "legacy_float")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected one of {known}")
+        masked_counts(self.schedule, self.tokens, self.steps)
+
+
+class ImageCompletions(NamedTuple):
+    """Pictures as codes; B counts prompts x samples, the samples of a prompt next to each other.
+
+    Attributes:
+        codes: [B, N] int32 image codes in the order of the image slots.
+        log_probabilities: [B, N] float32 of each token under the guided distribution over image
+            codes, before temperature, in the step that kept it; 0 where it was known.
+        order: [B, N] int32, the step that kept the token, from 0; -1 where it was known.
+        history: [B, T, N] int32, codes after each step, -1 where still masked; or None.
+    """
+
+    codes: Int[Array, "B N"]
+    log_probabilities: Float[Array, "B N"]
+    order: Int[Array, "B N"]
+    history: Int[Array, "B T N"] | None = None
+
+
+ImageSampler = Callable[[Params, Batch, PRNGKeyArray], ImageCompletions]
+"""`(params, prompts, key) -> ImageCompletions`."""
+
+
+class _Canvas(NamedTuple):
+    """What one step hands to the next; masked tokens have code -1."""
+
+    codes: Int[Array, "B N"]
+    log_probabilities: Float[Array, "B N"]
+    order: Int[Array, "B N"]
+
+
+class _Step(NamedTuple):
+    """A step: its number, how many stay masked by how many are unknown, its temperature."""
+
+    number: Int[Array, ""]
+    masked: Int[Array, " N+1"]
+    temperature: Float[Array, ""]
+
+
+def diffusion_image(
+    model: Transformer,
+    config: ImageDiffusionConfig,
+    *,
+    image_offset: int,
+    image_codes: int,
+    mask_id: int,
+    samples: int = 1,
+) -> ImageSampler:
+    """A sampler of pictures.
+
+    It takes prompts `{tokens [B, T] int32, keys [B, T] bool, image [B, T] bool}`, N image slots in
+    each row, each with the mask id or, to be kept, an image id; guidance needs
+    `unconditional_tokens` and `unconditional_keys` [B, T] besides, the same row without its text:
+    the image slots are at the same places and always hold what the row itself holds. (The reference
+    cuts a fixed number of columns off the unconditional row, which then misses the picture made so
+    far unless its text has the one length this number was made for.)
+
+    A row's result depends on its own prompt, its index and the key, not on the other rows: its
+    random numbers come from the key folded with row and step.
+
+    Args:
+        model: a bidirectional transformer.
+        config: how to decode.
+        image_offset: id of image code 0.
+        image_codes: number of image codes; only these are drawn.
+        mask_id: id of a masked token.
+        samples: pictures per prompt.
+
+    Raises:
+        InputError: ids that do not fit the model; from the sampler, prompts that do not fit.
+    """
+    _check_arguments(model, image_offset, image_codes, mask_id, samples)
+    vocabulary_size, count = model.config.vocabulary_size, config.tokens
+    guided = config.guidance != 0
+    unknown_counts = (
+        np.arange(count + 1) if config.scheduled == "unknown" else np.full(count + 1, count)
+    )
+    steps = _Step(
+        jnp.arange(config.steps),
+        jnp.asarray(masked_counts(config.schedule, unknown_counts, config.steps)),
+        jnp.asarray(
+            choice_temperatures(config.temperature_decay, config.choice_temperature, config.steps)
+        ),
+    )
+
+    def logits_of(params: Params, prompts: Batch, slots: Array, codes: Array) -> Array:
+        ids = jnp.where(codes < 0, mask_id, codes + image_offset)
+        tokens, keys = prompts["tokens"], prompts["keys"]
+        if guided:
+            tokens = jnp.concatenate([tokens, prompts["unconditional_tokens"]])
+            keys = jnp.concatenate([keys, prompts["unconditional_keys"]])
+            slots, ids = jnp.tile(slots, (2, 1)), jnp.tile(ids, (2, 1))
+        tokens = jnp.put_along_axis(tokens, slots, ids, axis=1, inplace=False)
+        spec = AttentionSpec("bidirectional", keys=keys, mask_mode=config.mask_mode)
+        hidden, _ = model.apply(params, tokens, None, spec)
+        hidden = jnp.take_along_axis(hidden, slots[..., None], axis=1)
+        logits = image_logits(model, params, hidden, image_offset, image_codes)
+        if guided:
+            conditional, unconditional = jnp.split(logits, 2)
+            logits = (1 + config.guidance) * conditional - config.guidance * unconditional
+        return logits
+
+    @jax.jit
+    def decode(params: Params, prompts: Batch, key: PRNGKeyArray) -> ImageCompletions:
+        prompts = {name: jnp.repeat(array, samples, axis=0) for name, array in prompts.items()}
+        slots = jnp.argsort(~prompts["image"], axis=1, stable=True)[:, :count]
+        ids = jnp.take_along_axis(prompts["tokens"], slots, axis=1)
+        codes = jnp.where(ids == mask_id, -1, ids - image_offset).astype(jnp.int32)
+        unknown = jnp.sum(codes < 0, axis=1)
+
+        def advance(canvas: _Canvas, step: _Step) -> tuple[_Canvas, Array | None]:
+            logits = logits_of(params, prompts, slots, canvas.codes)
+            drawn, noise = _draw(logits, config.temperature, key, step.number)
+            last = step.number == config.steps - 1
+            canvas = _keep(canvas, logits, drawn, noise, step, step.masked[unknown], last)
+            return canvas, canvas.codes if config.history else None
+
+        start = _Canvas(codes, jnp.zeros(codes.shape, jnp.float32), jnp.full_like(codes, -1))
+        end, history = jax.lax.scan(advance, start, steps)
+        return ImageCompletions(*end, None if history is None else jnp.swapaxes(history, 0, 1))
+
+    def sample(params: Params, prompts: Batch, key: PRNGKeyArray) -> ImageCompletions:
+        names = check_prompts(
+            prompts,
+            tokens=count,
+            guided=guided,
+            image_offset=image_offset,
+            image_codes=image_codes,
+            mask_id=mask_id,
+            vocabulary_size=vocabulary_size,
+        )
+        return decode(params, {name: jnp.asarray(prompts[name]) for name in names}, key)
+
+    return sample
+
+
+def image_logits(
+    model: Transformer,
+    params: Params,
+    hidden: Float[Array, "... D"],
+    image_offset: int,
+    image_codes: int,
+) -> Float[Array, "... C"]:
+    """Logits of the image codes alone: no row of the vocabulary besides is multiplied."""
+    cut = slice(image_offset, image_offset + image_codes)
+    if model.config.tied:
+        part = {**params, "embedding": params["embedding"][cut]}
+    else:
+        part = {**params, "head": params["head"][:, cut]}
+    return model.unembed(part, hidden)
+
+
+def _draw(
+    logits: Float[Array, "B N C"], temperature: float, key: PRNGKeyArray, step: Int[Array, ""]
+) -> tuple[Int[Array, "B N"], Float[Array, "B N"]]:
+    """A code for every slot, and Gumbel noise, by keys of row and step."""
+
+    def draw_row(row: Array, row_logits: Array) -> tuple[Array, Array]:
+        code_key, choice_key = jax.random.split(
+            jax.random.fold_in(jax.random.fold_in(key, row), step)
+        )
+        noise = jax.random.gumbel(choice_key, row_logits.shape[:1])
+        if temperature == 0:
+            return jnp.argmax(row_logits, axis=-1), noise
+        return jax.random.categorical(code_key, row_logits / temperature), noise
+
+    codes, noise = jax.vmap(draw_row)(jnp.arange(logits.shape[0]), logits)
+    return codes.astype(jnp.int32), noise
+
+
+def masked_again(
+    log_probabilities: Float[Array, "B N"],
+    unknown: Bool[Array, "B N"],
+    noise: Float[Array, "B N"],
+    temperature: Float[Array, ""] | float,
+    scheduled: Int[Array, " B"],
+) -> Bool[Array, "B N"]:
+    """The m least confident unknown tokens, m = max(1, min(unknown - 1, scheduled)).
+
+    Confidence is log p + temperature x Gumbel noise; known tokens are never masked.
+    """
+    confidence = jnp.where(unknown, log_probabilities + temperature * noise, jnp.inf)
+    count = jnp.maximum(1, jnp.minimum(jnp.sum(unknown, axis=1) - 1, scheduled))
+    count = jnp.minimum(count, unknown.shape[1] - 1)
+    cut = jnp.take_along_axis(jnp.sort(confidence, axis=1), count[:, None], axis=1)
+    return (confidence < cut) & unknown
+
+
+def _keep(
+    canvas: _Canvas,
+    logits: Float[Array, "B N C"],
+    drawn: Int[Array, "B N"],
+    noise: Float[Array, "B N"],
+    step: _Step,
+    scheduled: Int[Array, " B"],
+    last: Bool[Array, ""],
+) -> _Canvas:
+    """The canvas with the most confident drawn tokens on it; all of them in the last step."""
+    unknown = canvas.codes < 0
+    chosen = jnp.take_along_axis(logits, drawn[..., None], axis=-1)[..., 0]
+    log_probabilities = chosen - jax.nn.logsumexp(logits, axis=-1)
+    again = masked_again(log_probabilities, unknown, noise, step.temperature, scheduled)
+    kept = unknown & (~again | last)
+    return _Canvas(
+        jnp.where(kept, drawn, canvas.codes),
+        jnp.where(kept, log_probabilities, canvas.log_probabilities),
+        jnp.where(kept, step.number, canvas.order),
+    )
+
+
+def _check_arguments(
+    model: Transformer, image_offset: int, image_codes: int, mask_id: int, samples: int
+) -> None:
+    size = model.config.vocabulary_size
+    if model.config.attention == "causal":
+        raise InputError(
+            "model.attention is 'causal'; masked diffusion needs a model that was trained to see "
+            "both sides ('bidirectional')"
+        )
+    if image_codes < 1 or image_offset < 0 or image_offset + image_codes > size:
+        raise InputError(
+            f"image_offset {image_offset} and image_codes {image_codes} give ids up to "
+            f"{image_offset + image_codes - 1}; the model has ids 0 to {size - 1}"
+        )
+    if not 0 <= mask_id < size or image_offset <= mask_id < image_offset + image_codes:
+        raise InputError(
+            f"mask_id is {mask_id}; expected an id below {size} that is not an image id "
+            f"({image_offset} to {image_offset + image_codes - 1})"
+        )
+    if samples < 1:
+        raise InputError(f"samples is {samples}; it must be at least 1")
