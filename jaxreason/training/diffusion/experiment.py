@@ -21,11 +21,10 @@ from jaxreason.objectives.diffusion.masked_cross_entropy import (
     MaskedDiffusionConfig,
     masked_diffusion,
 )
-from jaxreason.sampling.diffusion.images import ImageDiffusionConfig
-from jaxreason.sampling.diffusion.text import TextDiffusionConfig
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
 from jaxreason.tokens.image_codec import ImageCodec, PaletteCodec
-from jaxreason.tokens.multimodal_vocabulary import MazeWorldVocabulary
+from jaxreason.tokens.maze_world_vocabulary import MazeWorldVocabulary
+from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
@@ -44,8 +43,7 @@ class MaskedDiffusionExperiment:
         model: shape and numerics; vocabulary_size 0 stands for the size of the world's vocabulary.
         objective: weights of the tasks, noise and normalisation.
         rows: rows of each task in a batch; a task left out is not trained.
-        text: how answers in words are decoded when the model is judged.
-        image: how pictures are decoded when the model is judged.
+        decoding: how answers are decoded when the model is judged.
         optimizer: AdamW or Muon and its schedule.
         train: lengths and intervals.
         mesh: how devices are arranged.
@@ -65,8 +63,7 @@ class MaskedDiffusionExperiment:
     )
     objective: MaskedDiffusionConfig = field(default_factory=MaskedDiffusionConfig)
     rows: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_ROWS))
-    text: TextDiffusionConfig = field(default_factory=TextDiffusionConfig)
-    image: ImageDiffusionConfig = field(default_factory=ImageDiffusionConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -209,8 +206,13 @@ class MaskedDiffusionExperiment:
         from jaxreason.training.runs import load_run
 
         base = load_run(self.base, self.base_step)
+        if not hasattr(base.experiment, "world"):
+            raise InputError(
+                f"base {self.base} was trained on {base.experiment.words()}; expected a run of "
+                "masked diffusion on a maze world"
+            )
         known, wanted = base.experiment.vocabulary(), self.vocabulary()
-        if known.words != wanted.words:
+        if (known.words, known.ids) != (wanted.words, wanted.ids):
             raise InputError(
                 f"base {self.base} was trained on {known.size} tokens ({known.name}), other than "
                 f"the {wanted.size} of this experiment ({wanted.name}): keep world.width, "
