@@ -57,6 +57,8 @@ def bit_entropy(z: Float[Array, "*N K"]) -> tuple[Float[Array, ""], Float[Array,
     # The difference of the two logits.
     probability = jax.nn.sigmoid(4 * flat)
     each = jax.nn.softplus(4 * flat) - 4 * flat * probability
-    mean = jnp.mean(probability, axis=0)
-    used = -(jax.scipy.special.xlogy(mean, mean) + jax.scipy.special.xlogy(1 - mean, 1 - mean))
+    # Kept off 0 and 1, where the gradient is infinite; by as much as torch's distributions do.
+    smallest = jnp.finfo(probability.dtype).eps
+    mean = jnp.clip(jnp.mean(probability, axis=0), smallest, 1 - smallest)
+    used = -(mean * jnp.log(mean) + (1 - mean) * jnp.log1p(-mean))
     return jnp.mean(each), jnp.mean(used)

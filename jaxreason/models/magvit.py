@@ -6,6 +6,7 @@ last. Parameters are nested dicts whose names follow the published ones (`magvit
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -103,6 +104,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B Y X C"]) -> Float[Array, "B Y X D"]:
+        """Features at the same resolution."""
         h = _convolution(self.features, 3, "conv1")(
             nn.swish(_normalisation(self.groups, "norm1")(x))
         )
@@ -121,6 +123,7 @@ class SpatialAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B Y X C"]) -> Float[Array, "B Y X C"]:
+        """The same shape."""
         batch, rows, columns, features = x.shape
         normed = _normalisation(self.groups, "norm")(x)
         query, key, value = (
@@ -139,6 +142,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B Y X K"]:
+        """Latents before quantisation."""
         c = self.config
         h = _convolution(c.channels, 3, "conv_in")(images)
         for level, blocks in enumerate(c.encoder_blocks):
@@ -165,6 +169,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, latents: Float[Array, "B Y X K"]) -> Float[Array, "B H W 3"]:
+        """Images, not clipped."""
         c = self.config
         h = _convolution(c.code_bits, 1, "post_quant_conv")(latents)
         h = _convolution(c.channels * c.decoder_multipliers[-1], 3, "conv_in")(h)
@@ -227,7 +232,8 @@ class Magvit:
                 f"of shape {images.shape}"
             )
         self.config.grid(images.shape[1], images.shape[2])
-        return Encoder(self.config).apply({"params": params["encoder"]}, images)
+        z: Any = Encoder(self.config).apply({"params": params["encoder"]}, images)
+        return z
 
     def encode(
         self, params: Params, images: Float[Array, "B H W 3"]
@@ -238,7 +244,8 @@ class Magvit:
 
     def decode(self, params: Params, quantised: Float[Array, "B Y X K"]) -> Float[Array, "B H W 3"]:
         """Images, about -1..1 and not clipped, from latents of +1 and -1."""
-        return Decoder(self.config).apply({"params": params["decoder"]}, quantised)
+        images: Any = Decoder(self.config).apply({"params": params["decoder"]}, quantised)
+        return images
 
     def decode_codes(
         self,
