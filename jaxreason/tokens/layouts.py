@@ -14,82 +14,45 @@ is predicted like any other token; `image_pad` is hidden from everybody.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxreason.errors import InputError
-from jaxreason.tokens.multimodal_vocabulary import MultimodalIds, whole_numbers
+from jaxreason.tokens.layout_parts import (
+    OVERFLOWS,
+    TASKS,
+    Ids,
+    LayoutConfig,
+    LayoutRow,
+    fixed_text,
+    image_ids,
+    long_text,
+    prompt_length,
+    t2i_prompt,
+    visible_row,
+    with_bos,
+)
+from jaxreason.tokens.multimodal_vocabulary import whole_numbers
 
-TASKS = ("t2i", "lm", "lm_chat", "mmu", "r2i")
-"""A batch's `task` column holds places in this list."""
-
-OVERFLOWS = ("error", "truncate")
-
-Ids = np.ndarray | Sequence[int]
-
-
-@dataclass(frozen=True)
-class LayoutConfig:
-    """The sizes all rows of a batch share.
-
-    Attributes:
-        text_length: S, places for text; in mmu and r2i rows it holds bos and eos too.
-        image_tokens: N, codes per picture.
-        ids: the vocabulary.
-        overflow: what to do about a text that is too long: "error", or "truncate" as the reference
-            does (t2i keeps its first S tokens and ends in eos, mmu and r2i their first S - 1, lm
-            and lm_chat are cut without eos).
-
-    Raises:
-        InputError: a size below 1 (S below 2), or an unknown overflow.
-    """
-
-    text_length: int
-    image_tokens: int
-    ids: MultimodalIds
-    overflow: str = "error"
-
-    def __post_init__(self) -> None:
-        for name, least in (("text_length", 2), ("image_tokens", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
-        if self.overflow not in OVERFLOWS:
-            raise InputError(
-                f"overflow is {self.overflow!r}; expected one of {', '.join(OVERFLOWS)}"
-            )
-
-    @property
-    def length(self) -> int:
-        """Tokens per row, S + N + 3."""
-        return self.text_length + self.image_tokens + 3
-
-    def image_slice(self, task: str) -> slice:
-        """The places of the image tokens; empty for lm and lm_chat."""
-        starts = {"t2i": self.text_length + 2, "r2i": self.text_length + 2, "mmu": 2}
-        _check_task(task)
-        start = starts.get(task)
-        return slice(0, 0) if start is None else slice(start, start + self.image_tokens)
-
-
-class LayoutRow(NamedTuple):
-    """One clean training row; every array is [T].
-
-    Attributes:
-        tokens: int32 ids.
-        maskable: bool, places that may be masked.
-        keys: bool, False for padding that nobody sees.
-        image: bool, image tokens.
-        visible_targets: bool, places that the reference's t2i loss counts though they are never
-            masked (soi and eoi).
-    """
-
-    tokens: np.ndarray
-    maskable: np.ndarray
-    keys: np.ndarray
-    image: np.ndarray
-    visible_targets: np.ndarray
+__all__ = [
+    "OVERFLOWS",
+    "TASKS",
+    "Ids",
+    "LayoutConfig",
+    "LayoutRow",
+    "lm",
+    "lm_chat",
+    "lm_inference",
+    "mmu",
+    "mmu_inference",
+    "pad_prompts",
+    "r2i",
+    "r2i_image_inference",
+    "r2i_inference",
+    "stack_prompts",
+    "t2i",
+    "t2i_inference",
+]
 
 
 def t2i(layout: LayoutConfig, text: Ids, codes: Ids, drop_text: bool = False) -> LayoutRow:
@@ -105,12 +68,12 @@ def t2i(layout: LayoutConfig, text: Ids, codes: Ids, drop_text: bool = False) ->
         InputError: a token outside its range, codes of another length, a text that overflows.
     """
     ids = layout.ids
-    tokens, keys = _t2i_prompt(layout, () if drop_text else text)
+    tokens, keys = t2i_prompt(layout, () if drop_text else text)
     image = np.zeros(layout.length, bool)
     image[layout.image_slice("t2i")] = True
     visible = np.zeros(layout.length, bool)
     visible[[layout.text_length + 1, -1]] = True
-    tokens[layout.text_length + 1 :] = [ids.soi, *_image_ids(layout, codes), ids.eoi]
+    tokens[layout.text_length + 1 :] = [ids.soi, *image_ids(layout, codes), ids.eoi]
     return LayoutRow(tokens, image.copy(), keys, image, visible)
 
 
@@ -120,11 +83,11 @@ def mmu(layout: LayoutConfig, text: Ids, codes: Ids) -> LayoutRow:
     Arguments and errors as for `t2i`; `text` is question and answer.
     """
     ids = layout.ids
-    body = _fixed_text(layout, text)
+    body = fixed_text(layout, text)
     before = layout.image_tokens + 3
-    tokens = np.array([ids.mmu, ids.soi, *_image_ids(layout, codes), ids.eoi, *body], np.int32)
-    prompt = before + _prompt_length(body, ids)
-    return _row(layout, tokens, np.arange(layout.length) >= prompt, "mmu")
+    tokens = np.array([ids.mmu, ids.soi, *image_ids(layout, codes), ids.eoi, *body], np.int32)
+    prompt = before + prompt_length(body, ids)
+    return visible_row(layout, tokens, np.arange(layout.length) >= prompt, "mmu")
 
 
 def lm(layout: LayoutConfig, text: Ids, length: int | None = None) -> LayoutRow:
@@ -138,15 +101,15 @@ def lm(layout: LayoutConfig, text: Ids, length: int | None = None) -> LayoutRow:
     Raises:
         InputError: a token outside its range, a text that overflows.
     """
-    tokens = _long_text(layout, text, length, "lm")
-    return _row(layout, tokens, np.ones(len(tokens), bool), "lm")
+    tokens = long_text(layout, text, length, "lm")
+    return visible_row(layout, tokens, np.ones(len(tokens), bool), "lm")
 
 
 def lm_chat(layout: LayoutConfig, text: Ids, length: int | None = None) -> LayoutRow:
     """As `lm`, but what comes before the last answer stays visible."""
-    tokens = _long_text(layout, text, length, "lm_chat")
-    maskable = np.arange(len(tokens)) >= _prompt_length(tokens, layout.ids)
-    return _row(layout, tokens, maskable, "lm_chat")
+    tokens = long_text(layout, text, length, "lm_chat")
+    maskable = np.arange(len(tokens)) >= prompt_length(tokens, layout.ids)
+    return visible_row(layout, tokens, maskable, "lm_chat")
 
 
 def r2i(layout: LayoutConfig, text: Ids, codes: Ids) -> LayoutRow:
@@ -155,12 +118,12 @@ def r2i(layout: LayoutConfig, text: Ids, codes: Ids) -> LayoutRow:
     Without a header the whole text is the prompt. Arguments and errors as for `t2i`.
     """
     ids = layout.ids
-    body = _fixed_text(layout, text)
-    tokens = np.array([ids.r2i, *body, ids.soi, *_image_ids(layout, codes), ids.eoi], np.int32)
-    prompt = _prompt_length(body, ids) or len(body)
+    body = fixed_text(layout, text)
+    tokens = np.array([ids.r2i, *body, ids.soi, *image_ids(layout, codes), ids.eoi], np.int32)
+    prompt = prompt_length(body, ids) or len(body)
     maskable = np.arange(layout.length) > prompt
     maskable[[layout.text_length + 1, -1]] = False
-    return _row(layout, tokens, maskable, "r2i")
+    return visible_row(layout, tokens, maskable, "r2i")
 
 
 def t2i_inference(
@@ -180,7 +143,7 @@ def t2i_inference(
     Raises:
         InputError: as `t2i`.
     """
-    return _canvas(layout, "t2i", _t2i_prompt(layout, text), _t2i_prompt(layout, ()), codes)
+    return _canvas(layout, "t2i", t2i_prompt(layout, text), t2i_prompt(layout, ()), codes)
 
 
 def r2i_inference(layout: LayoutConfig, text: Ids) -> np.ndarray:
@@ -190,7 +153,7 @@ def r2i_inference(layout: LayoutConfig, text: Ids) -> np.ndarray:
     Returns:
         int32 [1 + n].
     """
-    return np.concatenate([[layout.ids.r2i], _with_bos(layout.ids, text)]).astype(np.int32)
+    return np.concatenate([[layout.ids.r2i], with_bos(layout.ids, text)]).astype(np.int32)
 
 
 def r2i_image_inference(
@@ -206,7 +169,7 @@ def r2i_image_inference(
 
     def prompt(text: Ids) -> tuple[np.ndarray, np.ndarray]:
         tokens = np.empty(layout.length, np.int32)
-        tokens[: layout.text_length + 1] = [layout.ids.r2i, *_fixed_text(layout, text)]
+        tokens[: layout.text_length + 1] = [layout.ids.r2i, *fixed_text(layout, text)]
         return tokens, np.ones(layout.length, bool)
 
     return _canvas(layout, "r2i", prompt(text), prompt(()), codes)
@@ -218,13 +181,13 @@ def mmu_inference(layout: LayoutConfig, text: Ids, codes: Ids) -> np.ndarray:
     `text` ends in the header of the answer.
     """
     ids = layout.ids
-    image = _image_ids(layout, codes)
-    return np.array([ids.mmu, ids.soi, *image, ids.eoi, *_with_bos(ids, text)], np.int32)
+    image = image_ids(layout, codes)
+    return np.array([ids.mmu, ids.soi, *image, ids.eoi, *with_bos(ids, text)], np.int32)
 
 
 def lm_inference(layout: LayoutConfig, text: Ids) -> np.ndarray:
     """Ids of the prompt `bos text`, int32 [n], no padding; for lm and lm_chat."""
-    return _with_bos(layout.ids, text)
+    return with_bos(layout.ids, text)
 
 
 def pad_prompts(prompts: Sequence[np.ndarray], pad: int) -> dict[str, np.ndarray]:
@@ -240,8 +203,8 @@ def pad_prompts(prompts: Sequence[np.ndarray], pad: int) -> dict[str, np.ndarray
         raise InputError("there is no prompt; expected at least one")
     lengths = np.array([len(prompt) for prompt in prompts], np.int32)
     tokens = np.full((len(prompts), lengths.max()), pad, np.int32)
-    for row, prompt in zip(tokens, prompts, strict=True):
-        row[: len(prompt)] = prompt
+    for place, prompt in enumerate(prompts):
+        tokens[place, : len(prompt)] = prompt
     return {"tokens": tokens, "lengths": lengths}
 
 
@@ -256,83 +219,6 @@ def stack_prompts(prompts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.n
     return {name: np.stack([prompt[name] for prompt in prompts]) for name in prompts[0]}
 
 
-def _check_task(task: str) -> None:
-    if task not in TASKS:
-        raise InputError(f"task {task!r} is unknown; expected one of {', '.join(TASKS)}")
-
-
-def _row(layout: LayoutConfig, tokens: np.ndarray, maskable: np.ndarray, task: str) -> LayoutRow:
-    """A row without hidden padding and without visible targets."""
-    image = np.zeros(len(tokens), bool)
-    image[layout.image_slice(task)] = True
-    everything, nothing = np.ones(len(tokens), bool), np.zeros(len(tokens), bool)
-    return LayoutRow(tokens, maskable, everything, image, nothing)
-
-
-def _with_bos(ids: MultimodalIds, text: Ids) -> np.ndarray:
-    checked = ids.check_text(text)
-    if checked.size and checked[0] == ids.bos:
-        return checked
-    return np.concatenate([[ids.bos], checked]).astype(np.int32)
-
-
-def _fitted(layout: LayoutConfig, tokens: np.ndarray, room: int, task: str) -> np.ndarray:
-    if len(tokens) > room and layout.overflow == "error":
-        raise InputError(
-            f"a {task} row has {len(tokens)} tokens before its image or end, but room for {room} "
-            f"(text_length is {layout.text_length}); raise text_length, or set overflow to "
-            "'truncate'"
-        )
-    return tokens[:room]
-
-
-def _t2i_prompt(layout: LayoutConfig, text: Ids) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens [T] of which only the text is set, and keys [T]."""
-    ids, room = layout.ids, layout.text_length + 1
-    written = np.concatenate([[ids.t2i], _with_bos(ids, text), [ids.eos]]).astype(np.int32)
-    if len(written) > room:
-        written = _fitted(layout, written, room, "t2i")
-        written[-1] = ids.eos
-    tokens, keys = np.empty(layout.length, np.int32), np.ones(layout.length, bool)
-    tokens[: room - len(written)] = ids.image_pad
-    keys[: room - len(written)] = False
-    tokens[room - len(written) : room] = written
-    return tokens, keys
-
-
-def _fixed_text(layout: LayoutConfig, text: Ids) -> np.ndarray:
-    """bos text eos [eos]* in S places."""
-    ids, room = layout.ids, layout.text_length
-    written = np.append(_with_bos(ids, text), np.int32(ids.eos))
-    body = np.full(room, ids.eos, np.int32)
-    kept = _fitted(layout, written, room, "mmu or r2i")
-    body[: len(kept)] = kept
-    body[-1] = ids.eos  # it is already, unless the text was cut
-    return body
-
-
-def _long_text(layout: LayoutConfig, text: Ids, length: int | None, task: str) -> np.ndarray:
-    ids = layout.ids
-    room = layout.length if length is None else length
-    kept = _fitted(layout, np.append(_with_bos(ids, text), np.int32(ids.eos)), room, task)
-    tokens = np.full(room, ids.eos, np.int32)
-    tokens[: len(kept)] = kept
-    return tokens
-
-
-def _prompt_length(tokens: np.ndarray, ids: MultimodalIds) -> int:
-    """Tokens up to and including the last end_header; 0 without one."""
-    places = np.flatnonzero(tokens == ids.end_header)
-    return int(places[-1]) + 1 if places.size else 0
-
-
-def _image_ids(layout: LayoutConfig, codes: Ids) -> np.ndarray:
-    codes = whole_numbers(codes, "codes")
-    if codes.shape != (layout.image_tokens,):
-        raise InputError(f"codes has shape {codes.shape}; expected [{layout.image_tokens}]")
-    return layout.ids.image_ids(codes)
-
-
 def _canvas(
     layout: LayoutConfig,
     task: str,
@@ -342,7 +228,7 @@ def _canvas(
 ) -> dict[str, np.ndarray]:
     ids, place = layout.ids, layout.image_slice(task)
     shown = np.full(layout.image_tokens, -1) if codes is None else whole_numbers(codes, "codes")
-    known = _image_ids(layout, np.where(shown == -1, 0, shown))
+    known = image_ids(layout, np.where(shown == -1, 0, shown))
     tail = np.array([ids.soi, *np.where(shown == -1, ids.mask, known), ids.eoi], np.int32)
     image = np.zeros(layout.length, bool)
     image[place] = True
