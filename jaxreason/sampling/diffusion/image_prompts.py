@@ -1,12 +1,41 @@
-"""Checks of prompts for pictures, before anything is compiled."""
+"""Checks of what a sampler of pictures is given, before anything is compiled."""
 
 import jax
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.models.transformer import Transformer
 from jaxreason.types import Batch
 
 _TWIN = ("unconditional_tokens", "unconditional_keys")
+
+
+def check_arguments(
+    model: Transformer, image_offset: int, image_codes: int, mask_id: int, samples: int
+) -> None:
+    """Ids that fit the model, and a model that sees both sides.
+
+    Raises:
+        InputError: one of them does not.
+    """
+    size = model.config.vocabulary_size
+    if model.config.attention == "causal":
+        raise InputError(
+            "model.attention is 'causal'; masked diffusion needs a model that was trained to see "
+            "both sides ('bidirectional')"
+        )
+    if image_codes < 1 or image_offset < 0 or image_offset + image_codes > size:
+        raise InputError(
+            f"image_offset {image_offset} and image_codes {image_codes} give ids up to "
+            f"{image_offset + image_codes - 1}; the model has ids 0 to {size - 1}"
+        )
+    if not 0 <= mask_id < size or image_offset <= mask_id < image_offset + image_codes:
+        raise InputError(
+            f"mask_id is {mask_id}; expected an id below {size} that is not an image id "
+            f"({image_offset} to {image_offset + image_codes - 1})"
+        )
+    if samples < 1:
+        raise InputError(f"samples is {samples}; it must be at least 1")
 
 
 def check_prompts(

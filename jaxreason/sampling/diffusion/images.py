@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec
 from jaxreason.models.transformer import Transformer
-from jaxreason.sampling.diffusion.image_prompts import check_prompts
+from jaxreason.sampling.diffusion.image_prompts import check_arguments, check_prompts
 from jaxreason.sampling.diffusion.image_schedule import (
     TemperatureDecay,
     choice_temperatures,
@@ -146,7 +146,7 @@ def diffusion_image(
     Raises:
         InputError: ids that do not fit the model; from the sampler, prompts that do not fit.
     """
-    _check_arguments(model, image_offset, image_codes, mask_id, samples)
+    check_arguments(model, image_offset, image_codes, mask_id, samples)
     vocabulary_size, count = model.config.vocabulary_size, config.tokens
     guided = config.guidance != 0
     unknown_counts = (
@@ -283,26 +283,3 @@ def _keep(
         jnp.where(kept, log_probabilities, canvas.log_probabilities),
         jnp.where(kept, step.number, canvas.order),
     )
-
-
-def _check_arguments(
-    model: Transformer, image_offset: int, image_codes: int, mask_id: int, samples: int
-) -> None:
-    size = model.config.vocabulary_size
-    if model.config.attention == "causal":
-        raise InputError(
-            "model.attention is 'causal'; masked diffusion needs a model that was trained to see "
-            "both sides ('bidirectional')"
-        )
-    if image_codes < 1 or image_offset < 0 or image_offset + image_codes > size:
-        raise InputError(
-            f"image_offset {image_offset} and image_codes {image_codes} give ids up to "
-            f"{image_offset + image_codes - 1}; the model has ids 0 to {size - 1}"
-        )
-    if not 0 <= mask_id < size or image_offset <= mask_id < image_offset + image_codes:
-        raise InputError(
-            f"mask_id is {mask_id}; expected an id below {size} that is not an image id "
-            f"({image_offset} to {image_offset + image_codes - 1})"
-        )
-    if samples < 1:
-        raise InputError(f"samples is {samples}; it must be at least 1")
