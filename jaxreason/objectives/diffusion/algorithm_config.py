@@ -42,7 +42,8 @@ class DiffusionAlgorithmConfig:
         aggregation: how tokens become a loss. "masked_tokens": mean over the masked tokens of a
             noised response, then over those; "response_length": sum over its masked tokens by the
             length of the response, mean over responses (eq. 5 as printed); "response_sum": without
-            the length; "token_pool": mean over all masked tokens of the batch.
+            the length; "token_pool": mean over all masked tokens of the batch. What these mean for
+            surrogates with one value per response is said in `policy`.
         updates: inner updates per rollout, each with its own noise, mu (open).
         clip_low, clip_high: the ratio is clipped to [1 - clip_low, 1 + clip_high] (open; PPO's).
         kl_estimator: see `jaxreason.objectives.kl_divergence` (open; GRPO's).
@@ -189,8 +190,23 @@ def _check_combinations(config: DiffusionAlgorithmConfig) -> None:
             f"surrogate='sequence' with noise={config.noise!r}: the weights of this noise make no "
             "likelihood of the response; expected 'exact_pairs' or 'full'"
         )
-    if config.surrogate in SEQUENCE_LEVEL and config.aggregation == "masked_tokens":
+    if config.kl_summed and config.aggregation == "token_pool":
         raise InputError(
-            f"aggregation='masked_tokens' with surrogate={config.surrogate!r}, which has one value "
-            "per response: expected 'response_length', 'response_sum' or 'token_pool'"
+            "kl_summed=True with aggregation='token_pool': a sum per response does not go with a "
+            "mean over all tokens, expected another aggregation"
+        )
+    known: tuple[str, ...] = get_args(Aggregation)
+    if config.surrogate in SEQUENCE_LEVEL:
+        known = ("response_length", "response_sum")
+    if config.surrogate == "bounds":
+        known = (*known, "token_pool")
+    if config.aggregation not in known:
+        raise InputError(
+            f"aggregation={config.aggregation!r} with surrogate={config.surrogate!r}, which has "
+            f"one value per response: expected one of {', '.join(known)}"
+        )
+    if config.surrogate == "bounds" and config.kl_coefficient > 0:
+        raise InputError(
+            f"kl_coefficient={config.kl_coefficient} with surrogate='bounds', whose two values are "
+            "no log-probabilities of one distribution: expected 0"
         )

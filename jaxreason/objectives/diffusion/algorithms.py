@@ -51,8 +51,9 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
         prompt_mask=0.15,
     ),
     # SPG (github.com/facebookresearch/SPG, spg_trainer.py): the lower bound where A >= 0, a mix
-    # with the upper bound where A < 0; one random block masked at random, what follows it fully,
-    # 15 % of what precedes it; no ratio, no KL. The power of the upper bound is ours.
+    # with the upper bound where A < 0; one random block masked in part, what follows it fully, 15 %
+    # of the prompt (there also of the response before the block); no ratio, no KL. The power of the
+    # upper bound is ours.
     "spg": DiffusionAlgorithmConfig(
         noise="blocks",
         surrogate="bounds",
@@ -81,12 +82,12 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
         tail="counted",
     ),
     # TraceRL without its value model (arXiv 2509.06949; github.com/Gen-Verse/dLLM-RL): tokens are
-    # scored where the sampler revealed them, `shrink` steps at a time; k3 to the old policy. One
-    # update of all steps of the trace; deviation and aggregation are ours.
+    # scored where the sampler revealed them, `shrink` steps at a time; k3 to the old policy.
+    # Updates, deviation and aggregation are ours.
     "trace_rl": DiffusionAlgorithmConfig(
         noise="trace",
         aggregation="response_length",
-        updates=1,
+        updates=2,
         kl_target="old",
         tail="masked",
     ),

@@ -1,0 +1,276 @@
+"""Which tokens of a response are masked while a policy learns from it.
+
+| noise         | one draw                                                                       |
+|---------------|--------------------------------------------------------------------------------|
+| `timesteps`   | level t_n of update n, masked share t_n / T: UniGRPO (arXiv 2505.15809, Alg. 1) |
+| `full`        | the whole response: d1 (arXiv 2504.12216), wd1                                 |
+| `uniform`     | a share drawn from `ratio_range`: dLLM-RL's random_masking                     |
+| `coupled`     | all, a random part, and the rest: coupled-GRPO (arXiv 2506.20639)              |
+| `exact_pairs` | k tokens, k uniform in 0..L, and the L - k others: ESPO (arXiv 2512.03759)     |
+| `blocks`      | what follows a random block, and part of the block: SPG                        |
+| `trace`       | what the sampler had not revealed before a step of it: TraceRL                 |
+
+The noise of all updates is drawn before the first, so that new, old and reference policy are scored
+under the same masks.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxreason.errors import InputError
+from jaxreason.objectives.diffusion.algorithm_config import (
+    TIMESTEP_RULES,
+    DiffusionAlgorithmConfig,
+)
+from jaxreason.objectives.diffusion.corruption import ranks
+
+Rows = Mapping[str, Array]
+"""`maskable [B, T]` (places of the response, those after its end token included), `counted [B, T]`
+(its tokens, the end token included), `keys [B, T]` (False: padding), and where the noise asks for it
+`order [B, T]` int32 (denoising step that revealed a token; -1 none did)."""
+
+
+class Noise(NamedTuple):
+    """Masks of one update, or with a leading axis those of all.
+
+    Attributes:
+        masked: [B, K, T], which tokens the model does not see.
+        weights: [B, K, T] float32, what each masked token that counts weighs; 0 for all others.
+            For the K draws of a noise that makes an ELBO, sum_{k,t} weights log p estimates it.
+    """
+
+    masked: Bool[Array, "B K T"]
+    weights: Float[Array, "B K T"]
+
+
+def timesteps(
+    rule: str,
+    updates: int,
+    total: int,
+    first: Int[Array, "*R"],
+    key: PRNGKeyArray | None = None,
+) -> Int[Array, "N *R"]:
+    """Noise levels t_1 .. t_N of the inner updates.
+
+    - "alg1": floor((n - 1) / (N - 1) (T - t_1) + t_1), from the start evenly up to T (MMaDA,
+      Algorithm 1); a single update uses t_1.
+    - "example_stride": t_1 + (n - 1) T / N, the spacing of the paper's worked example (section
+      5.2). Levels above T go on from the bottom, where the paper says nothing: each level is then
+      uniform, and they stay evenly spread.
+    - "random": each uniform on 1..T, the baseline of the paper's figure 4; ignores the start.
+
+    Args:
+        rule: one of `TIMESTEP_RULES`.
+        updates: N.
+        total: T.
+        first: t_1, of any shape.
+        key: for "random".
+
+    Raises:
+        InputError: unknown rule, or "random" without a key.
+    """
+    first = jnp.asarray(first, jnp.int32)
+    number = jnp.arange(updates).reshape(-1, *(1,) * first.ndim)
+    match rule:
+        case "alg1":
+            return first + number * (total - first) // max(updates - 1, 1)
+        case "example_stride":
+            return (first + number * total // updates - 1) % total + 1
+        case "random" if key is not None:
+            return jax.random.randint(key, (updates, *first.shape), 1, total + 1)
+        case "random":
+            raise InputError("timestep_rule='random' needs a key")
+    raise InputError(f"timestep_rule={rule!r}: expected one of {', '.join(TIMESTEP_RULES)}")
+
+
+def response_lengths(config: DiffusionAlgorithmConfig, rows: Rows) -> Float[Array, " B"]:
+    """Tokens of each response that the algorithm counts."""
+    places = rows["maskable"] if config.tail == "counted" else rows["counted"]
+    return places.sum(axis=1).astype(jnp.float32)
+
+
+def draw_count(config: DiffusionAlgorithmConfig, steps: int) -> int:
+    """K, noisings of a response per update, if the sampler takes `steps` denoising steps."""
+    each = {"coupled": 3, "exact_pairs": 2}.get(config.noise, 1)
+    return -(-steps // config.shrink) if config.noise == "trace" else each * config.draws
+
+
+def draw_noise(
+    config: DiffusionAlgorithmConfig, rows: Rows, key: PRNGKeyArray, *, group: int, steps: int = 1
+) -> Noise:
+    """The noise of all updates, [N, B, K, T].
+
+    A response always has a counted token masked, except in a half of `exact_pairs` and in steps of
+    a trace that revealed none of its tokens: where level 0 or chance would mask none, the counted
+    token with the smallest draw is.
+
+    Args:
+        config: the algorithm.
+        rows: see `Rows`; rows of one group are neighbours.
+        key: of the draws.
+        group: responses per prompt.
+        steps: of the sampler, for "trace".
+
+    Raises:
+        InputError: "trace" without `order`.
+    """
+    if config.needs_order and "order" not in rows:
+        raise InputError(
+            "noise='trace' needs the order in which tokens were revealed, and this sampler gives none"
+        )
+    level_key, draw_key = jax.random.split(key)
+    levels = _levels(config, rows["keys"].shape[0], level_key)
+    keys = jax.random.split(draw_key, config.updates)
+
+    def one(levels: Array, key: PRNGKeyArray) -> Noise:
+        return _draw(config, rows, levels, key, group, steps)
+
+    return jax.vmap(one)(levels, keys)
+
+
+def _levels(
+    config: DiffusionAlgorithmConfig, rows: int, key: PRNGKeyArray
+) -> Float[Array, "N B"]:
+    """Masked shares t_n / T; one per update, or one per update and response."""
+    start_key, rule_key = jax.random.split(key)
+    low, high = config.first_timestep or (0, config.total_timesteps - 1)
+    shape = (rows,) if config.timestep_scope == "response" else (1,)
+    first = jax.random.randint(start_key, shape, low, high + 1)
+    total = config.total_timesteps
+    chosen = timesteps(config.timestep_rule, config.updates, total, first, rule_key)
+    return jnp.broadcast_to(chosen / total, (config.updates, rows))
+
+
+def _draw(
+    config: DiffusionAlgorithmConfig,
+    rows: Rows,
+    levels: Float[Array, " B"],
+    key: PRNGKeyArray,
+    group: int,
+    steps: int,
+) -> Noise:
+    """One update's draws."""
+    maskable, counted = rows["maskable"], rows["counted"]
+    always = jnp.zeros_like(maskable)
+    if config.tail == "counted":
+        counted = maskable
+    elif config.tail != "noised":
+        always = maskable & ~counted if config.tail == "masked" else always
+        maskable = counted
+    if config.noise == "trace":
+        noise = _trace(rows["order"], maskable, counted, config.shrink, steps)
+    else:
+        parts = [
+            _random(config, maskable, counted, levels, jax.random.fold_in(key, draw), group)
+            for draw in range(config.draws)
+        ]
+        masked, weights = (jnp.concatenate(x, axis=1) for x in zip(*parts, strict=True))
+        noise = Noise(masked, weights / config.draws)
+    hidden = noise.masked | always[:, None]
+    if config.prompt_mask > 0:
+        prompt = rows["keys"] & ~rows["maskable"]
+        uniform = jax.random.uniform(jax.random.fold_in(key, config.draws), hidden.shape)
+        hidden |= prompt[:, None] & (uniform < config.prompt_mask)
+    return Noise(hidden, noise.weights)
+
+
+def _random(
+    config: DiffusionAlgorithmConfig,
+    maskable: Bool[Array, "B T"],
+    counted: Bool[Array, "B T"],
+    levels: Float[Array, " B"],
+    key: PRNGKeyArray,
+    group: int,
+) -> Noise:
+    """One random draw (of a pair or triple: all of its members), weights still undivided."""
+    place_key, share_key = jax.random.split(key)
+    count, length = maskable.shape
+    alike = group if config.share_mask_across_group else 1
+    uniform = jax.random.uniform(place_key, (count // alike, length))
+    uniform = jnp.repeat(uniform, alike, axis=0)
+    share = jnp.repeat(jax.random.uniform(share_key, (count // alike,)), alike)
+    low, high = config.ratio_range
+    ratio = low + (high - low) * share
+    match config.noise:
+        case "timesteps":
+            chosen = _at_level(uniform, levels, maskable, counted, config.mask_count)
+        case "uniform":
+            chosen = _at_level(uniform, ratio, maskable, counted, config.mask_count)
+        case "full":
+            chosen = maskable
+        case "coupled":
+            return _coupled(uniform, ratio, maskable, counted)
+        case "exact_pairs":
+            return _exact_pair(uniform, share, maskable, counted)
+        case _:
+            return _block(uniform, share, maskable, counted, config.block)
+    return Noise(chosen[:, None], (chosen & counted)[:, None].astype(jnp.float32))
+
+
+def _at_level(
+    uniform: Float[Array, "B T"],
+    ratio: Float[Array, " B"],
+    maskable: Bool[Array, "B T"],
+    counted: Bool[Array, "B T"],
+    how: str,
+) -> Bool[Array, "B T"]:
+    if how == "exact":
+        size = jnp.maximum(jnp.round(ratio * maskable.sum(axis=1)), 1)
+        chosen = maskable & (ranks(uniform, maskable) < size[:, None])
+    else:
+        chosen = maskable & (uniform < ratio[:, None])
+    least = jnp.min(jnp.where(counted, uniform, jnp.inf), axis=1, keepdims=True)
+    return chosen | (counted & (uniform <= least))
+
+
+def _coupled(uniform: Array, ratio: Array, maskable: Array, counted: Array) -> Noise:
+    """All; a part, weight 1 / r; the rest, weight 1 / (1 - r); halved, so that they add up."""
+    part = maskable & (uniform < ratio[:, None])
+    masked = jnp.stack([maskable, part, maskable & ~part], axis=1)
+    one = jnp.ones_like(ratio)
+    scale = jnp.stack([one, 1 / ratio, 1 / (1 - ratio)], axis=1) / 2
+    return Noise(masked, jnp.where(masked & counted[:, None], scale[:, :, None], 0.0))
+
+
+def _exact_pair(uniform: Array, share: Array, maskable: Array, counted: Array) -> Noise:
+    """k of L tokens with weight (L + 1) / k and the others with (L + 1) / (L - k), halved."""
+    length = maskable.sum(axis=1)
+    size = jnp.minimum(jnp.floor(share * (length + 1)).astype(length.dtype), length)
+    part = maskable & (ranks(uniform, maskable) < size[:, None])
+    masked = jnp.stack([part, maskable & ~part], axis=1)
+    sizes = jnp.maximum(jnp.stack([size, length - size], axis=1), 1)
+    scale = (length + 1)[:, None] / sizes / 2
+    return Noise(masked, jnp.where(masked & counted[:, None], scale[:, :, None], 0.0))
+
+
+def _block(uniform: Array, share: Array, maskable: Array, counted: Array, block: int) -> Noise:
+    """SPG: of a random block k tokens, k uniform in 1..its length; all that follows; weight 1 over
+    the share of the response that is masked.
+    """
+    place = jnp.cumsum(counted, axis=1) - 1
+    length = counted.sum(axis=1)
+    blocks = jnp.maximum(-(-length // block), 1)
+    chosen = jnp.minimum(jnp.floor(share * blocks), blocks - 1).astype(place.dtype)
+    inside = counted & (place // block == chosen[:, None])
+    here = inside.sum(axis=1)
+    # What is left of the share after the block was chosen is uniform again.
+    left = share * blocks - chosen
+    size = jnp.minimum(jnp.floor(left * here), here - 1) + 1
+    after = maskable & ~(counted & (place // block <= chosen[:, None]))
+    masked = after | (inside & (ranks(uniform, inside) < size[:, None]))
+    shown = masked & counted
+    level = shown.sum(axis=1) / jnp.maximum(length, 1)
+    scale = 1 / jnp.maximum(level, 1e-9)
+    return Noise(masked[:, None], jnp.where(shown, scale[:, None], 0.0)[:, None])
+
+
+def _trace(order: Array, maskable: Array, counted: Array, shrink: int, steps: int) -> Noise:
+    """Draw k is the canvas before steps k shrink .. (k + 1) shrink - 1, and counts their tokens."""
+    chunk = jnp.where(order >= 0, order // shrink, steps)[:, None]
+    draws = jnp.arange(-(-steps // shrink))[None, :, None]
+    masked = maskable[:, None] & (chunk >= draws)
+    return Noise(masked, (counted[:, None] & (chunk == draws)).astype(jnp.float32))
