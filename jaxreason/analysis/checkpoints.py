@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxreason.analysis import safetensors_files
 from jaxreason.analysis.tensors import Checkpoint, StoredTensor
 from jaxreason.errors import FailureError, InputError
+from jaxreason.weights import safetensors_files
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _KINDS = (

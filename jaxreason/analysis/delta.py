@@ -40,9 +40,9 @@ from jaxreason.analysis.delta_file import (
     packed_blocks,
     read_delta,
 )
-from jaxreason.analysis.safetensors_writing import atomic_file, dtype_code, write_safetensors
 from jaxreason.analysis.tensors import Checkpoint
 from jaxreason.errors import FailureError, InputError
+from jaxreason.weights.safetensors_writing import atomic_file, dtype_code, write_safetensors
 
 READ_DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
 _FLOATS = tuple(map(np.dtype, (np.float64, np.float32, np.float16, ml_dtypes.bfloat16)))

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from jaxreason.analysis.delta_blocks import BLOCK
-from jaxreason.analysis.safetensors_files import DTYPES
 from jaxreason.errors import FailureError, InputError
+from jaxreason.weights.safetensors_files import DTYPES
 
 MAGIC = b"JXDELTA\x01"
 _TRAILER = struct.Struct("<QI")

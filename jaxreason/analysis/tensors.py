@@ -1,33 +1,13 @@
 """The shapes that the readers of checkpoints and their users meet at."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from jaxreason.weights.stored_tensor import StoredTensor
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor on disk.
-
-    Attributes:
-        name: as the file has it.
-        shape: of the array.
-        dtype: of the array; bfloat16 and the float8 kinds as ml_dtypes has them.
-        read: gives the array, a new one each time.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[], np.ndarray]
-
-    @property
-    def size(self) -> int:
-        """Number of elements, a Python int."""
-        return math.prod(self.shape)
+__all__ = ["Checkpoint", "StoredTensor"]
 
 
 @dataclass(frozen=True)

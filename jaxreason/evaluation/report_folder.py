@@ -5,8 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxreason.errors import InputError
-from jaxreason.training.files import disk_errors
+from jaxreason.errors import InputError, disk_errors
 
 
 def check_folder(folder: Path) -> None:

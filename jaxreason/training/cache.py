@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from jaxreason.training.files import disk_errors
+from jaxreason.errors import disk_errors
 
 
 def enable_compilation_cache(directory: str | Path | None = None) -> Path:

@@ -19,8 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from jaxreason.errors import FailureError, InputError
-from jaxreason.training.files import disk_errors
+from jaxreason.errors import FailureError, InputError, disk_errors
 from jaxreason.training.fingerprint import fingerprint, first_difference, structure
 from jaxreason.training.state import TrainState
 from jaxreason.types import Params

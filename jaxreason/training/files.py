@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jaxreason.errors import FailureError, InputError
+from jaxreason.errors import FailureError, InputError, disk_errors
 
 FREE_FIELDS = (
     "train.steps",
@@ -23,24 +23,6 @@ FREE_FIELDS = (
     "mesh",
 )
 """Fields of config.json that may differ when a run is resumed; a name covers what is below it."""
-
-
-@contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn what the file system refuses inside into a FailureError about `what`."""
-    try:
-        yield
-    except Exception as error:
-        text = str(error)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or "No space left" in text or "quota exceeded" in text.lower():
-            raise FailureError(
-                f"the disk is full: {what} could not be written; free space and run the same "
-                "command again, earlier checkpoints are intact"
-            ) from error
-        if isinstance(error, OSError):
-            raise FailureError(f"{what} could not be written: {text}") from error
-        raise
 
 
 @contextmanager

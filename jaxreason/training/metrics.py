@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxreason.errors import FailureError, InputError
-from jaxreason.training.files import disk_errors, write_atomically
+from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.training.files import write_atomically
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

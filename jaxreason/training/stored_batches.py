@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.data.pipeline import epoch_order
-from jaxreason.errors import FailureError, InputError
-from jaxreason.training.files import disk_errors
+from jaxreason.errors import FailureError, InputError, disk_errors
 
 Arrays = dict[str, np.ndarray]
 

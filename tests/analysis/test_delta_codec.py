@@ -14,8 +14,8 @@ from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.delta import apply_delta, make_delta
 from jaxreason.analysis.delta_blocks import as_integers, decode_block, encode_block
 from jaxreason.analysis.delta_file import MAGIC, DeltaIndex, read_delta
-from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.errors import FailureError, InputError
+from jaxreason.weights.safetensors_writing import write_safetensors
 
 DTYPES = [
     *(np.float64, np.float32, np.float16, ml_dtypes.bfloat16),

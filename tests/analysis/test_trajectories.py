@@ -9,11 +9,11 @@ import pytest
 
 from jaxreason.analysis.agreement import agreement_curve
 from jaxreason.analysis.equality import unchanged
-from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.analysis.trajectories import first_touch, run_checkpoints, trajectory
 from jaxreason.errors import FailureError, InputError
 from jaxreason.evaluation.style import THEMES
 from jaxreason.evaluation.trajectory_figures import agreement, evolution
+from jaxreason.weights.safetensors_writing import write_safetensors
 
 SHAPES = {"embedding": (30, 8), "layers/query": (2, 8, 8), "layers/norm": (2, 8)}
 

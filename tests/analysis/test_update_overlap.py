@@ -13,9 +13,9 @@ from jaxreason.analysis import overlap
 from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.equality import Equality, unchanged
 from jaxreason.analysis.overlap import count_overlap, overlap_matrix, overlap_report
-from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.errors import InputError
 from jaxreason.evaluation.overlap_tables import reading
+from jaxreason.weights.safetensors_writing import write_safetensors
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SHAPES = {

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from jaxreason.analysis.safetensors_files import DTYPES
+from jaxreason.weights.safetensors_files import DTYPES
 
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 RANDOM = np.random.default_rng(0)

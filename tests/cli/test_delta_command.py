@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxreason.analysis.checkpoints import open_checkpoint
-from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.cli.main import main
+from jaxreason.weights.safetensors_writing import write_safetensors
 
 
 @pytest.fixture

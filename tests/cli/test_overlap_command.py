@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxreason.analysis.safetensors_writing import write_safetensors
 from jaxreason.cli.main import main
+from jaxreason.weights.safetensors_writing import write_safetensors
 
 NAME = "layers.0.mlp.up_proj.weight"
 

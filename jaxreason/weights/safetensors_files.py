@@ -13,8 +13,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from jaxreason.analysis.tensors import StoredTensor
 from jaxreason.errors import FailureError
+from jaxreason.weights.stored_tensor import StoredTensor
 
 DTYPES: dict[str, np.dtype] = {
     "BOOL": np.dtype(np.bool_),

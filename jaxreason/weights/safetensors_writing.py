@@ -10,9 +10,8 @@ from typing import IO
 
 import numpy as np
 
-from jaxreason.analysis.safetensors_files import DTYPES
-from jaxreason.errors import InputError
-from jaxreason.training.files import disk_errors
+from jaxreason.errors import InputError, disk_errors
+from jaxreason.weights.safetensors_files import DTYPES
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
