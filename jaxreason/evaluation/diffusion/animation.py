@@ -12,6 +12,7 @@ from jaxreason.tokens.image_codec import ImageCodec
 
 MASKED = palette.mix(palette.FAINT_INK, palette.PAPER, 0.45)
 FRESH = palette.PLAN
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 _LINE, _FONT = 28, 15
 
 
@@ -110,7 +111,7 @@ def _last(order: np.ndarray) -> int:
 
 
 def _places(
-    words: Sequence[str], columns: int, font: ImageFont.FreeTypeFont, line: int
+    words: Sequence[str], columns: int, font: Font, line: int
 ) -> list[tuple[int, int, int]]:
     """Left edge, line and width of each word."""
     limit, left, places = round(columns * _FONT * 0.56), 0, []
@@ -125,7 +126,7 @@ def _places(
 
 def _word_frame(
     size: tuple[int, int],
-    font: ImageFont.FreeTypeFont,
+    font: Font,
     above: tuple[Sequence[str], list[tuple[int, int, int]]],
     answer: tuple[Sequence[str], list[tuple[int, int, int]]],
     order: np.ndarray,
