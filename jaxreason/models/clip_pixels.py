@@ -1,0 +1,45 @@
+"""Pictures as CLIP wants them: bicubic to the size, the middle cut out, normalised."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxreason.errors import InputError
+
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+"""Of the red, green and blue of OpenAI's training pictures, in 0..1 (also ImageReward's)."""
+
+
+def clip_pixels(pictures: Sequence[np.ndarray] | np.ndarray, size: int) -> np.ndarray:
+    """Normalised pixels [n, size, size, 3] float32.
+
+    The shorter side becomes `size` (Pillow's bicubic filter), the middle square is cut out.
+
+    Args:
+        pictures: uint8 [rows, columns, 3] each, of any size.
+        size: `image_size` of the model.
+
+    Raises:
+        InputError: a picture that is not RGB in whole bytes, or none at all.
+    """
+    if len(pictures) == 0:
+        raise InputError("there is no picture; expected at least one")
+    return np.stack([_pixels(np.asarray(picture), i, size) for i, picture in enumerate(pictures)])
+
+
+def _pixels(picture: np.ndarray, index: int, size: int) -> np.ndarray:
+    from PIL import Image
+
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise InputError(f"picture {index} has shape {picture.shape}; expected [rows, columns, 3]")
+    if picture.dtype != np.uint8:
+        raise InputError(f"picture {index} has dtype {picture.dtype}; expected uint8, 0 to 255")
+    rows, columns = picture.shape[:2]
+    shorter = min(rows, columns)
+    # the longer side is rounded down, as transformers does
+    new = (size * columns // shorter, size * rows // shorter)
+    resized = Image.fromarray(picture).resize(new, Image.Resampling.BICUBIC)
+    left, top = (new[0] - size) // 2, (new[1] - size) // 2
+    square = np.asarray(resized)[top : top + size, left : left + size]
+    return (square.astype(np.float32) / 255 - MEAN) / DEVIATION
