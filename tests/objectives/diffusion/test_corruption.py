@@ -50,7 +50,8 @@ def test_images_get_exactly_the_scheduled_count():
     result = drawn("t2i")
     count = np.asarray(result.masked).sum(axis=1)
     np.testing.assert_array_equal(count, np.maximum(1, np.round(6 * np.asarray(result.ratio))))
-    assert count.min() == 1 and count.max() == 6
+    assert count.min() == 1
+    assert count.max() == 6
     # E[cos(pi u / 2)] = 2 / pi; the standard error here is 0.0069.
     assert np.asarray(result.ratio).mean() == pytest.approx(2 / np.pi, abs=0.03)
 
@@ -79,7 +80,8 @@ def test_text_is_masked_token_by_token(task):
     result = drawn(task)
     ratio, masked = np.asarray(result.ratio), np.asarray(result.masked)
     total = 12 if task == "lm" else 6
-    assert 0.001 <= ratio.min() < 0.003 and 0.997 < ratio.max() <= 1.0
+    assert 0.001 <= ratio.min() < 0.003
+    assert 0.997 < ratio.max() <= 1.0
     assert ratio.mean() == pytest.approx(0.5005, abs=0.03)
     spread = (masked.sum(axis=1) - total * ratio) / np.sqrt(total * ratio * (1 - ratio) + 1e-9)
     assert spread[(ratio > 0.2) & (ratio < 0.8)].std() == pytest.approx(1.0, abs=0.1)
