@@ -9,8 +9,8 @@ from typing import Any
 from jaxreason.analysis.tensors import Checkpoint, StoredTensor
 from jaxreason.errors import FailureError, InputError
 from jaxreason.weights import safetensors_files
+from jaxreason.weights.folders import PICKLES, read_folder
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _KINDS = (
     "a run directory (RUN or RUN@STEP), an Orbax checkpoint, a .safetensors file or a folder of "
     "such files"
@@ -163,21 +163,8 @@ def _holds_tree(folder: Path) -> bool:
 
 
 def _open_folder(folder: Path, step: int | None) -> Checkpoint | None:
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    files = sorted(folder.glob("*.safetensors"))
-    if not indices and not files:
+    found = read_folder(folder)
+    if found is None:
         return None
     _no_step(folder, step)
-    if len(indices) > 1:
-        raise InputError(f"{folder} holds several indices: name one of {[p.name for p in indices]}")
-    if indices:
-        return replace(_open_file(indices[0], None), path=folder)
-    tensors: dict[str, StoredTensor] = {}
-    for file in files:
-        for tensor in safetensors_files.read_file(file):
-            if tensor.name in tensors:
-                raise FailureError(
-                    f"{file} and another file of {folder} hold tensor {tensor.name}; name one file"
-                )
-            tensors[tensor.name] = tensor
-    return _checkpoint(folder, "safetensors", None, list(tensors.values()))
+    return _checkpoint(folder, "safetensors", None, *found)

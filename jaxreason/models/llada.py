@@ -9,7 +9,10 @@ an output head of its own. Works on NumPy arrays, one tensor at a time. Linear l
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
 from jaxreason.errors import InputError
@@ -159,3 +162,40 @@ def to_llada(params: Params, config: TransformerConfig) -> dict[str, NDArray]:
         array = np.asarray(leaf if place.layer is None else leaf[place.layer])
         weights[name] = place.to_stored(array)
     return weights
+
+
+def extend_vocabulary(
+    params: Params, rows: int, key: PRNGKeyArray, deviation: float = 0.02
+) -> Params:
+    """The same model with more token ids: new rows of the embedding, new columns of the head.
+
+    MMaDA starts from LLaDA's 126,464 ids and has 134,656, one more for each image code. What is
+    new is drawn from a normal distribution; all else is left as it is.
+
+    Args:
+        params: of a model with a head of its own.
+        rows: number of token ids then.
+        key: of the draw.
+        deviation: of the new numbers; 0.02 is LLaDA's `init_std`.
+
+    Raises:
+        InputError: fewer rows than there are, or no head.
+    """
+    if "head" not in params:
+        raise InputError("parameters have no head of their own, so no vocabulary to extend")
+    old, width = params["embedding"].shape
+    if rows < old:
+        raise InputError(f"a vocabulary of {old} ids cannot be extended to {rows}")
+    into, out = jax.random.split(key)
+
+    def drawn(key: PRNGKeyArray, shape: tuple[int, ...], like: Any) -> jax.Array:
+        return (deviation * jax.random.normal(key, shape)).astype(like.dtype)
+
+    embedding, head = params["embedding"], params["head"]
+    fresh_rows = drawn(into, (rows - old, width), embedding)
+    fresh_columns = drawn(out, (width, rows - old), head)
+    return {
+        **params,
+        "embedding": jnp.concatenate([embedding, fresh_rows]),
+        "head": jnp.concatenate([head, fresh_columns], axis=1),
+    }

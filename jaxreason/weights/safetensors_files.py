@@ -43,8 +43,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int, int]:
-    """The parsed header, where the tensors' bytes start, and how many there are."""
+def _header(path: Path) -> tuple[dict[str, Any], Any, int, int]:
+    """The parsed header, its metadata, where the tensors' bytes start, and how many there are."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -67,8 +67,8 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
         raise FailureError(f"{path} has a damaged header: {error}") from error
     if not isinstance(header, dict):
         raise FailureError(f"{path} has a damaged header: expected an object of tensors")
-    header.pop("__metadata__", None)
-    return header, 8 + length, size - 8 - length
+    metadata = header.pop("__metadata__", {})
+    return header, metadata, 8 + length, size - 8 - length
 
 
 def _is_count(value: Any) -> bool:
@@ -120,7 +120,7 @@ def read_file(path: Path) -> list[StoredTensor]:
         FailureError: the file cannot be read, was cut off, or its header contradicts itself;
             names the file, the tensor and what is wrong.
     """
-    header, start, size = _header(path)
+    header, _, start, size = _header(path)
     checked = {name: _entry(path, name, entry) for name, entry in header.items()}
     reached = 0
     for name, (_, _, begin, end) in sorted(checked.items(), key=lambda item: item[1][2:]):
@@ -139,6 +139,18 @@ def read_file(path: Path) -> list[StoredTensor]:
         StoredTensor(name, shape, dtype, _reader(path, dtype, shape, start + begin))
         for name, (dtype, shape, begin, _) in checked.items()
     ]
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a safetensors file; empty if it has none.
+
+    Raises:
+        FailureError: the header is damaged.
+    """
+    _, metadata, _, _ = _header(path)
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise FailureError(f"{path} has damaged metadata {metadata!r}; expected names and texts")
+    return metadata
 
 
 def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:

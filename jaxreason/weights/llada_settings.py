@@ -1,0 +1,150 @@
+"""What stands beside the weights of a LLaDA: its config.json, and what headers of files keep."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxreason.errors import FailureError, InputError
+from jaxreason.models.attention import MASK_MODES, MaskMode
+from jaxreason.models.config import TransformerConfig
+from jaxreason.weights.folders import open_weights
+
+# field of our config -> its name in LLaDA's config.json, and its type
+_FIELDS: dict[str, tuple[str, type]] = {
+    "layers": ("n_layers", int),
+    "width": ("d_model", int),
+    "heads": ("n_heads", int),
+    "kv_heads": ("n_kv_heads", int),
+    "mlp_width": ("mlp_hidden_size", int),
+    "rope_base": ("rope_theta", float),
+    "norm_epsilon": ("rms_norm_eps", float),
+}
+# The one architecture that the published weights have; fields that are absent are taken as these.
+_FIXED = {
+    "block_type": "llama",
+    "activation_type": "silu",
+    "layer_norm_type": "rms",
+    "rope": True,
+    "alibi": False,
+    "attention_layer_norm": False,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "input_emb_norm": False,
+    "scale_logits": False,
+    "weight_tying": False,
+}
+_EMBEDDING = "model.transformer.wte.weight"
+
+
+@dataclass(frozen=True)
+class LladaMetadata:
+    """What the weights alone do not tell, kept in the headers of the files we write.
+
+    Attributes:
+        mask_mode: how padding was treated when the model was trained, see `AttentionSpec`.
+            Published files do not say; LLaDA and the released MMaDA checkpoints were trained with
+            padding in full view, so `full` is what reproduces them.
+        image_offset: id of image code 0; None for a model of text alone and for published files,
+            which do not hold it (it is the length of the tokenizer, not of the vocabulary).
+        image_codes: number of image codes; 0 for a model of text alone.
+
+    Raises:
+        InputError: unknown mask mode, or an offset or a number below 0.
+    """
+
+    mask_mode: MaskMode = "full"
+    image_offset: int | None = None
+    image_codes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.mask_mode not in MASK_MODES:
+            raise InputError(f"mask_mode {self.mask_mode!r} is unknown; expected {MASK_MODES}")
+        if (self.image_offset or 0) < 0 or self.image_codes < 0:
+            raise InputError(
+                f"image_offset {self.image_offset} and image_codes {self.image_codes} must not be "
+                "negative"
+            )
+
+    def texts(self) -> dict[str, str]:
+        """As the headers of safetensors files hold it."""
+        texts = {"mask_mode": self.mask_mode, "image_codes": str(self.image_codes)}
+        return texts | (
+            {} if self.image_offset is None else {"image_offset": str(self.image_offset)}
+        )
+
+
+def llada_metadata(path: str | Path) -> LladaMetadata:
+    """What is kept beside the weights; the defaults for published files, which keep nothing.
+
+    Raises:
+        FailureError: the texts in the header are not what we write.
+    """
+    texts = open_weights(path).metadata
+    try:
+        offset = texts.get("image_offset")
+        return LladaMetadata(
+            texts.get("mask_mode", "full"),  # type: ignore[arg-type]
+            None if offset is None else int(offset),
+            int(texts.get("image_codes", "0")),
+        )
+    except ValueError as error:
+        raise FailureError(f"{path} has damaged metadata: {error}") from error
+
+
+def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
+    """The shape of a checkpoint, from its config.json and the rows of its embedding.
+
+    Args:
+        path: folder with config.json and safetensors files.
+        **changes: fields to set otherwise, such as `dtype` and `remat`.
+
+    Raises:
+        InputError: config.json describes another architecture, the weights lack the embedding.
+        FailureError: there is no config.json, or a field of it is missing or no number.
+    """
+    file = Path(path) / "config.json"
+    try:
+        stored = json.loads(file.read_text())
+        heads = stored["n_heads"]
+        stored = stored | {"n_kv_heads": stored.get("n_kv_heads") or heads}
+        fields = {ours: kind(stored[theirs]) for ours, (theirs, kind) in _FIELDS.items()}
+        head_size = int(stored["d_model"]) // int(heads)
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise FailureError(f"{file} cannot be read as the shape of a LLaDA: {reason}") from error
+    for field, expected in _FIXED.items():
+        if (value := stored.get(field)) not in (None, expected):
+            raise InputError(f"{file}: {field} is {value!r}; only {expected!r} can be imported")
+    shapes = open_weights(path).shapes
+    if _EMBEDDING not in shapes:
+        raise InputError(f"weights {path} lack {_EMBEDDING!r}: they are not in LLaDA's layout")
+    settings: dict[str, Any] = {
+        "vocabulary_size": shapes[_EMBEDDING][0],
+        "head_size": head_size,
+        "tied": False,
+        "attention": "bidirectional",
+    }
+    return TransformerConfig(**(settings | fields | changes))
+
+
+def llada_settings(config: TransformerConfig) -> dict[str, Any]:
+    """What LLaDA's config.json says of a model of this shape.
+
+    Raises:
+        InputError: the heads do not make up the width, which LLaDA's code takes for granted.
+    """
+    if config.heads * config.head_size != config.width:
+        raise InputError(
+            f"model.heads {config.heads} of model.head_size {config.head_size} do not make up "
+            f"model.width {config.width}, as LLaDA's layout needs"
+        )
+    return {
+        "model_type": "llada",
+        "architectures": ["LLaDAModelLM"],
+        **{theirs: getattr(config, ours) for ours, (theirs, _) in _FIELDS.items()},
+        **_FIXED,
+        "rope_full_precision": True,
+        "vocab_size": config.vocabulary_size,
+        "embedding_size": config.vocabulary_size,
+    }
