@@ -30,8 +30,8 @@ from jaxreason.objectives.diffusion.corruption import ranks
 
 Rows = Mapping[str, Array]
 """`maskable [B, T]` (places of the response, those after its end token included), `counted [B, T]`
-(its tokens, the end token included), `keys [B, T]` (False: padding), and where the noise asks for it
-`order [B, T]` int32 (denoising step that revealed a token; -1 none did)."""
+(its tokens, the end token included), `keys [B, T]` (False: padding), and for "trace" `order [B, T]`
+int32 (denoising step that revealed a token; -1 none did)."""
 
 
 class Noise(NamedTuple):
@@ -51,9 +51,9 @@ def timesteps(
     rule: str,
     updates: int,
     total: int,
-    first: Int[Array, "*R"],
+    first: Int[Array, "..."] | int,
     key: PRNGKeyArray | None = None,
-) -> Int[Array, "N *R"]:
+) -> Int[Array, "N ..."]:
     """Noise levels t_1 .. t_N of the inner updates.
 
     - "alg1": floor((n - 1) / (N - 1) (T - t_1) + t_1), from the start evenly up to T (MMaDA,
@@ -120,7 +120,8 @@ def draw_noise(
     """
     if config.needs_order and "order" not in rows:
         raise InputError(
-            "noise='trace' needs the order in which tokens were revealed, and this sampler gives none"
+            "noise='trace' needs the order in which tokens were revealed, and the rows have no "
+            "'order'"
         )
     level_key, draw_key = jax.random.split(key)
     levels = _levels(config, rows["keys"].shape[0], level_key)
@@ -132,9 +133,7 @@ def draw_noise(
     return jax.vmap(one)(levels, keys)
 
 
-def _levels(
-    config: DiffusionAlgorithmConfig, rows: int, key: PRNGKeyArray
-) -> Float[Array, "N B"]:
+def _levels(config: DiffusionAlgorithmConfig, rows: int, key: PRNGKeyArray) -> Float[Array, "N B"]:
     """Masked shares t_n / T; one per update, or one per update and response."""
     start_key, rule_key = jax.random.split(key)
     low, high = config.first_timestep or (0, config.total_timesteps - 1)

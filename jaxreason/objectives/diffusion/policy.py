@@ -11,12 +11,12 @@ old under the one that sampled, both under the same mask, r = exp(l_new - l_old)
 | `reinforce` | -A l per masked token; wd1                                                      |
 | `bounds`    | -A ELBO where A >= 0, -A (mix of upper bound and ELBO) below; SPG               |
 
-At the first update r = 1: with advantages that sum to 0 in each group the loss of the first three is
-0 if every response weighs the same, while its gradient is that of -A l. (Pooled tokens of responses
-of different lengths give another value.)
+At the first update r = 1: with advantages that sum to 0 in each group the loss of the first three
+is 0 if every response weighs the same, while its gradient is that of -A l. (Pooled tokens of
+responses of different lengths give another value.)
 
-Log-probabilities are those of the model without temperature and guidance, whatever the sampler used,
-as in all published code. The mask id is not taken out of the softmax, as in training.
+Log-probabilities are those of the model without temperature and guidance, whatever the sampler
+used, as in all published code. The mask id is not taken out of the softmax, as in training.
 """
 
 from collections.abc import Callable
