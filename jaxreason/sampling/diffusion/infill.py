@@ -1,0 +1,89 @@
+"""Filling in any places of a given text, and nothing else."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxreason.errors import InputError
+from jaxreason.models import Transformer
+from jaxreason.sampling.diffusion.canvas import Blocks, Canvas
+from jaxreason.sampling.diffusion.config import TextDiffusionConfig, check_model
+from jaxreason.sampling.diffusion.decoding import Ids, fill_in
+from jaxreason.types import Batch, Completions, Params
+
+Infiller = Callable[[Params, Batch, PRNGKeyArray], Completions]
+"""`(params, canvas, key) -> Completions` as wide as the canvas."""
+
+
+def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> Infiller:
+    """A sampler that fills in every mask id of a text and leaves all other tokens as they are.
+
+    The infiller takes a canvas `{tokens [B, T] int32}` with mask ids wherever something is to be
+    written, T equal to `config.length`, and optionally `keys [B, T]` bool (False for padding, which
+    is neither seen nor filled in; all True if absent). It returns `Completions` as wide as the
+    canvas: `tokens` is the filled text, with padding as it was; `log_probabilities` are 0 and
+    `order` -1 at places that were given; `lengths` counts the tokens that are no padding;
+    `finished` says that no mask is left.
+
+    Blocks of `config.block` are counted from the first column; steps are per block, spread over the
+    masks in it, at least one token each. With guidance, the given tokens are what the unconditional
+    branch does not see.
+
+    Args:
+        model: bidirectional or block-causal.
+        config: how tokens are filled in.
+        mask_id: id of a masked token.
+
+    Raises:
+        InputError: an argument out of range, end tokens banned or deferred (none is known here);
+            from the infiller, a canvas of a wrong shape.
+    """
+    check_model(model, config, mask_id=mask_id)
+    if config.ban_eos or config.defer_eos:
+        raise InputError("ban_eos and defer_eos do not go with infill, which knows no end token")
+    block = config.block_length
+    # The first call of a block with an exact cache runs over the block before it, too.
+    lead = block if config.cache == "block" else 0
+
+    @jax.jit
+    def decode(params: Params, canvas: Batch, key: PRNGKeyArray) -> Completions:
+        tokens, keys = canvas["tokens"], canvas["keys"]
+
+        def led(x: Array) -> Array:
+            return jnp.pad(x, ((0, 0), (lead, 0)))
+
+        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        masked = (tokens == mask_id) & keys
+        laid = Canvas(led(tokens), led(keys), led(positions), led(masked))
+        blocks = Blocks(lead, block, config.length // block)
+        filled = fill_in(model, config, Ids(mask_id), blocks, params, laid, key)
+        written = filled.tokens[:, lead:]
+        return Completions(
+            tokens=written,
+            log_probabilities=filled.log_probabilities[:, lead:],
+            lengths=keys.sum(axis=1, dtype=jnp.int32),
+            finished=~jnp.any((written == mask_id) & keys, axis=1),
+            order=filled.order[:, lead:],
+            steps=filled.steps,
+        )
+
+    def fill(params: Params, canvas: Batch, key: PRNGKeyArray) -> Completions:
+        return decode(params, _checked(canvas, config.length), key)
+
+    return fill
+
+
+def _checked(canvas: Batch, length: int) -> Batch:
+    if "tokens" not in canvas:
+        raise InputError("the canvas has no 'tokens'; expected tokens [B, T] with mask ids")
+    tokens = jnp.asarray(canvas["tokens"], jnp.int32)
+    if tokens.ndim != 2 or tokens.shape[1] != length or tokens.shape[0] < 1:
+        raise InputError(
+            f"the canvas has tokens {tokens.shape}; expected [B, {length}], as wide as length"
+        )
+    keys = jnp.asarray(canvas.get("keys", jnp.ones(tokens.shape, bool)), bool)
+    if keys.shape != tokens.shape:
+        raise InputError(f"the canvas has keys {keys.shape}; expected {tokens.shape} as its tokens")
+    return {"tokens": tokens, "keys": keys}

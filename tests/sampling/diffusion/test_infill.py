@@ -1,0 +1,112 @@
+"""Infilling writes where it is asked to and nowhere else."""
+
+import functools
+
+import golden_llada
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slow_text_sampler import log_softmax, logits_function
+
+from jaxreason.errors import InputError
+from jaxreason.models import Transformer
+from jaxreason.sampling.diffusion.config import TextDiffusionConfig
+from jaxreason.sampling.diffusion.infill import infill
+
+MASK, WIDTH, ROWS = golden_llada.MASK, 12, 3
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def filler(attention, **changes):
+    model = Transformer(golden_llada.golden_config(attention=attention))
+    config = TextDiffusionConfig(length=WIDTH, **changes)
+    params = golden_llada.golden_params(model.config)
+    return functools.partial(infill(model, config, mask_id=MASK), params)
+
+
+@st.composite
+def canvases(draw):
+    shape = (ROWS, WIDTH)
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    tokens = random.integers(0, MASK, shape)
+    masked = random.random(shape) < draw(st.sampled_from([0.0, 0.2, 0.6, 1.0]))
+    keys = random.random(shape) < draw(st.sampled_from([0.7, 1.0]))
+    return np.where(masked, MASK, tokens), keys
+
+
+@pytest.mark.parametrize(
+    ("attention", "changes"),
+    [
+        ("bidirectional", {"block": 4, "threshold": 0.3, "guidance": 0.5}),
+        ("bidirectional", {"steps": 5, "temperature": 1.0, "remasking": "random"}),
+        ("bidirectional", {"block": 6, "cache": "dual"}),
+        ("bidirectional", {"block": 6, "cache": "prefix"}),
+        ("block_causal", {"block": 4, "cache": "block"}),
+    ],
+)
+@settings(deadline=None, max_examples=12)
+@given(canvas=canvases())
+def test_known_tokens_never_change_and_every_mask_is_filled(attention, changes, canvas):
+    tokens, keys = canvas
+    out = filler(attention, **changes)({"tokens": tokens, "keys": keys}, KEY)
+    wanted = (tokens == MASK) & keys
+    written = np.asarray(out.tokens)
+    np.testing.assert_array_equal(written[~wanted], tokens[~wanted])
+    assert not np.any(written[wanted] == MASK)
+    assert np.all(out.finished)
+    np.testing.assert_array_equal(np.asarray(out.order) >= 0, wanted)
+    assert np.all(np.asarray(out.log_probabilities)[~wanted] == 0)
+    assert np.all(np.asarray(out.log_probabilities)[wanted] < 0)
+    np.testing.assert_array_equal(out.lengths, keys.sum(axis=1))
+    steps = np.asarray(out.order).max(axis=1) + 1
+    np.testing.assert_array_equal(out.steps, steps)
+
+
+def test_a_gap_is_filled_by_the_most_confident_first():
+    """One row told slowly: the surest place first, what is written is seen by the next step."""
+    model = Transformer(golden_llada.golden_config())
+    logits_of = logits_function(model, golden_llada.golden_params())
+    tokens = np.asarray([3, 1, MASK, 1, 5, MASK, MASK, 6, 8, MASK, 12, 7])
+    out = filler("bidirectional")({"tokens": tokens[None]}, KEY)
+    for step in range(4):
+        places = np.flatnonzero(tokens == MASK)
+        logits = logits_of(tokens)[places]
+        logits[:, MASK] = -np.inf
+        log_p = log_softmax(logits)
+        surest = int(log_p.max(axis=1).argmax())
+        assert int(out.order[0, places[surest]]) == step
+        tokens[places[surest]] = log_p[surest].argmax()
+    assert out.tokens[0].tolist() == tokens.tolist()
+
+
+def test_an_exact_cache_fills_as_none_does():
+    canvas = {"tokens": np.random.default_rng(0).integers(0, MASK, (ROWS, WIDTH))}
+    canvas["tokens"][:, [1, 2, 5, 9, 10, 11]] = MASK
+    cached = filler("block_causal", block=4, cache="block")(canvas, KEY)
+    plain = filler("block_causal", block=4)(canvas, KEY)
+    for name in ("tokens", "order", "steps"):
+        np.testing.assert_array_equal(getattr(cached, name), getattr(plain, name))
+    np.testing.assert_allclose(cached.log_probabilities, plain.log_probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("canvas", "named"),
+    [
+        ({"keys": jnp.ones((1, WIDTH), bool)}, "no 'tokens'"),
+        ({"tokens": jnp.zeros((1, 5), int)}, r"tokens \(1, 5\); expected \[B, 12\]"),
+        ({"tokens": jnp.zeros((1, WIDTH), int), "keys": jnp.ones((1, 2), bool)}, r"keys \(1, 2\)"),
+    ],
+)
+def test_misshapen_canvases_are_named(canvas, named):
+    with pytest.raises(InputError, match=named):
+        filler("bidirectional")(canvas, KEY)
+
+
+def test_end_tokens_are_not_known_to_infill():
+    model = Transformer(golden_llada.golden_config())
+    with pytest.raises(InputError, match="ban_eos and defer_eos"):
+        infill(model, TextDiffusionConfig(length=8, ban_eos=True), mask_id=MASK)
