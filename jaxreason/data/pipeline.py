@@ -80,7 +80,7 @@ class _Prefetch(ThreadPrefetchDatasetIterator):
 class TrainingBatches(grain.IterDataset):
     """What `training_batches` returns; see there."""
 
-    def __init__(self, parent: grain.IterDataset, config: BatchConfig, prefetch: int):
+    def __init__(self, parent: grain.IterDataset, config: Any, prefetch: int):
         super().__init__(parent)
         self.config = config
         self._prefetch = prefetch
