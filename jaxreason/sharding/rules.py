@@ -51,6 +51,11 @@ TRANSFORMER_RULES: tuple[Rule, ...] = (
     Rule(r"(^|/)layers/(attention|mlp)_norm$", P()),
 )
 
+# Convolutions are [rows, columns, in, out]; their biases and norms are rows, which replicate.
+CONVOLUTION_RULES: tuple[Rule, ...] = (
+    Rule(r"(^|/)kernel$", P(None, None, None, "fsdp"), or_replicate=True),
+)
+
 
 def path_name(path: Sequence[Any]) -> str:
     """A tree path as words joined by `/`: `params/layers/gate`."""

@@ -55,8 +55,8 @@ def claim(run_directory: Path) -> Iterator[None]:
         yield
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step: readers see the old file or the new one.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace `path` by `content` in one step: readers see the old file or the new one.
 
     Raises:
         FailureError: the disk is full or refuses to be written.
@@ -65,8 +65,8 @@ def write_atomically(path: Path, text: str) -> None:
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -23,6 +23,10 @@ KINDS = {
     "countdown": ("jaxreason.training.countdown_experiment", "CountdownExperiment"),
     "reinforcement": ("jaxreason.training.reinforcement_experiment", "ReinforcementExperiment"),
     "preference": ("jaxreason.training.preference_experiment", "PreferenceExperiment"),
+    "image_tokenizer": (
+        "jaxreason.training.diffusion.image_tokenizer_experiment",
+        "ImageTokenizerExperiment",
+    ),
     "masked_diffusion": ("jaxreason.training.diffusion.experiment", "MaskedDiffusionExperiment"),
     "diffusion_reinforcement": (
         "jaxreason.training.diffusion.reinforcement_experiment",

@@ -64,7 +64,7 @@ def test_entropies_at_their_ends():
     assert float(used) == pytest.approx(np.log(2), rel=1e-6)
     same = jnp.full((2, 3, 2), 90.0)
     undecided, used = bit_entropy(same)
-    assert float(used) == pytest.approx(0, abs=1e-6)
+    assert float(used) == pytest.approx(0, abs=1e-5)
     undecided, used = bit_entropy(jnp.zeros((4, 2)))
     assert float(undecided) == pytest.approx(np.log(2), rel=1e-6)
     gradient = jax.grad(lambda z: jnp.subtract(*bit_entropy(z)))(same)

@@ -1,0 +1,35 @@
+"""An image tokenizer for 6x6 mazes: one code of 6 bits per cell, on two CPU cores.
+
+jaxreason train experiments/mmada/image_tokenizer.py --run runs/mmada/tokenizer
+"""
+
+from jaxreason.data.multimodal.pictures import PictureData
+from jaxreason.models.magvit import MagvitConfig
+from jaxreason.training.diffusion.image_tokenizer_experiment import ImageTokenizerExperiment
+from jaxreason.training.loop import TrainConfig
+from jaxreason.training.optimizer import OptimizerConfig
+
+STEPS = 1500
+
+experiment = ImageTokenizerExperiment(
+    data=PictureData(kind="mazes", generator="wilson", width=6, height=6, cell_pixels=4),
+    model=MagvitConfig(
+        channels=8,
+        encoder_multipliers=(1, 2, 4),
+        encoder_blocks=(1, 1, 1),
+        decoder_multipliers=(1, 2, 4),
+        decoder_blocks=(1, 1, 1),
+        code_bits=6,
+        groups=4,
+    ),
+    optimizer=OptimizerConfig(
+        learning_rate=3e-3,
+        warmup_steps=50,
+        total_steps=STEPS,
+        final_fraction=0.02,
+        weight_decay=0.0,
+        b2=0.99,
+    ),
+    train=TrainConfig(steps=STEPS, log_every=20, evaluate_every=250),
+    batch_size=16,
+)

@@ -1,0 +1,139 @@
+"""Training an image tokenizer: pictures, MAGVIT-v2, reconstruction and quantiser losses.
+
+No adversarial and no perceptual loss (see `objectives.image_tokenizer`): enough for mazes, digits
+and other plain pictures.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxreason.data.multimodal.pictures import (
+    PictureBatches,
+    PictureData,
+    PictureSource,
+    picture_source,
+)
+from jaxreason.errors import InputError
+from jaxreason.models.magvit import Magvit, MagvitConfig
+from jaxreason.objectives.image_tokenizer import TokenizerLossConfig, image_tokenizer
+from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
+from jaxreason.sharding.rules import CONVOLUTION_RULES
+from jaxreason.training.diffusion.image_codec import MagvitCodec
+from jaxreason.training.diffusion.image_tokenizer_measures import measure_tokenizer
+from jaxreason.training.diffusion.image_tokenizer_report import write_tokenizer_report
+from jaxreason.training.loop import TrainConfig, TrainResult, train
+from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.types import Params
+
+
+@dataclass(frozen=True)
+class ImageTokenizerExperiment:
+    """Training of one image tokenizer on one set of pictures.
+
+    Attributes:
+        data: the pictures.
+        model: shape of the tokenizer.
+        loss: parts of the loss.
+        optimizer: AdamW and its schedule.
+        train: lengths and intervals.
+        mesh: how devices are arranged.
+        batch_size: pictures per step of each process.
+        validation_pictures: held-out pictures that every evaluation and the report look at.
+
+    Raises:
+        InputError: pictures whose sides the tokenizer's downsampling does not divide, or another
+            field outside its range.
+    """
+
+    data: PictureData = field(default_factory=PictureData)
+    model: MagvitConfig = field(default_factory=MagvitConfig)
+    loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    batch_size: int = 16
+    validation_pictures: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "validation_pictures"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        self.model.grid(*self.data.picture)
+
+    def as_json(self) -> dict[str, Any]:
+        """What config.json holds; `training.runs` reads it back."""
+        return {"kind": "image_tokenizer", **asdict(self)}
+
+    def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
+        """Train in a run directory, or go on with what is there; then write its report.
+
+        Raises:
+            InputError: fields that do not fit each other, or a directory of another experiment.
+            FailureError: see `training.loop.train`.
+        """
+        shape = self.mesh.shape(jax.device_count())
+        mesh = None if math.prod(shape) == 1 else make_mesh(self.mesh)
+        self._check_rows(mesh)
+        model = Magvit(self.model)
+        held_out = picture_source(replace(self.data, split="validation"))
+        source = picture_source(self.data)
+        processes = jax.process_index(), jax.process_count()
+        result = train(
+            run_directory,
+            objective=image_tokenizer(model, self.loss),
+            model_init=model.init,
+            optimizer_config=self.optimizer,
+            train_config=self.train,
+            batches=PictureBatches(source, self.batch_size, *processes),
+            mesh=mesh,
+            rules=CONVOLUTION_RULES,
+            evaluate_fn=self._evaluate(held_out, mesh) if self.train.evaluate_every else None,
+            config_json=self.as_json(),
+            progress=progress,
+        )
+        params = _gathered(result.state.params, mesh)
+        if jax.process_index() == 0:
+            codec = MagvitCodec(self.model, params, self.data.picture)
+            measures = measure_tokenizer(codec, held_out, self.validation_pictures)
+            write_tokenizer_report(Path(run_directory), measures, int(result.state.step))
+        return result
+
+    def _check_rows(self, mesh: Mesh | None) -> None:
+        sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+        parts = sharing * self.train.accumulation
+        if self.batch_size * jax.process_count() % parts:
+            raise InputError(
+                f"batch_size is {self.batch_size} on each of {jax.process_count()} processes; "
+                f"together they must be a multiple of train.accumulation "
+                f"({self.train.accumulation}) x mesh axes replica x fsdp ({sharing})"
+            )
+
+    def _evaluate(
+        self, held_out: PictureSource, mesh: Mesh | None
+    ) -> Callable[[Params, int], Mapping[str, float]]:
+        codecs: list[MagvitCodec] = []
+
+        def evaluate(params: Params, step: int) -> Mapping[str, float]:
+            del step
+            whole = _gathered(params, mesh)
+            if not codecs:
+                codecs.append(MagvitCodec(self.model, whole, self.data.picture))
+            codecs[0].params = whole
+            numbers = measure_tokenizer(codecs[0], held_out, self.validation_pictures).numbers
+            return {f"validation_{name}": value for name, value in numbers.items()}
+
+        return evaluate
+
+
+def _gathered(params: Params, mesh: Mesh | None) -> Params:
+    """The parameters whole, on the host."""
+    if mesh is not None:
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        params = jax.jit(lambda tree: tree, out_shardings=everywhere)(params)
+    return jax.device_get(params)
