@@ -36,11 +36,11 @@ FIRST = StageResult(
     tokens=5_000,
     seconds=60.0,
     tasks={
-        "draw_maze": {"reward": measured([1, 0, 1, 1]), "cells": measured([1.0, 0.5, 1.0, 1.0])},
-        "plan": {"reward": measured([0, 0, 0])},
+        "draw_maze": {"correct": measured([1, 0, 1, 1]), "cells": measured([1.0, 0.5, 1.0, 1.0])},
+        "plan": {"correct": measured([0, 0, 0])},
     },
 )
-SECOND = StageResult("stage 2", 50, 2_500, 30.0, {"plan": {"reward": measured([1, 1, 0])}})
+SECOND = StageResult("stage 2", 50, 2_500, 30.0, {"plan": {"correct": measured([1, 1, 0])}})
 
 
 def pixels(image):

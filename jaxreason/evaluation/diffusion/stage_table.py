@@ -66,7 +66,7 @@ class StageResult:
         steps: optimizer steps of the stage itself.
         tokens: tokens of the stage itself.
         seconds: its wall time.
-        tasks: task to measure to mean; the measure `reward` stands in the stage table.
+        tasks: task to measure to mean; the measure `correct` stands in the stage table.
     """
 
     name: str
@@ -106,9 +106,9 @@ def tasks_of(stages: Sequence[StageResult]) -> list[str]:
 
 
 def measures_of(stages: Sequence[StageResult], task: str) -> list[str]:
-    """The measures of a task in any stage, in their own order, `reward` first."""
+    """The measures of a task in any stage, in their own order, `correct` first."""
     names = {name: None for stage in stages for name in stage.tasks.get(task, {})}
-    return sorted(names, key=lambda name: name != "reward")
+    return sorted(names, key=lambda name: name != "correct")
 
 
 def stage_lines(stages: Sequence[StageResult]) -> str:
@@ -157,9 +157,9 @@ def _text(found: Measured | None) -> str:
 
 
 def _cell(stage: StageResult, task: str) -> str:
-    return _text(stage.tasks.get(task, {}).get("reward"))
+    return _text(stage.tasks.get(task, {}).get("correct"))
 
 
 def _html_cell(stage: StageResult, task: str) -> str:
-    found = stage.tasks.get(task, {}).get("reward")
+    found = stage.tasks.get(task, {}).get("correct")
     return _text(found) + ("" if found is None else f'<span class="sub">n = {found.n}</span>')

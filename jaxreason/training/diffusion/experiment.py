@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import jax
 from jax.sharding import Mesh
 
-from jaxreason.data.multimodal.maze_world import TASKS_OF_WORLD, MazeWorld, MazeWorldSource
+from jaxreason.data.multimodal.maze_tasks import TASKS_OF_WORLD, MazeWorld
+from jaxreason.data.multimodal.maze_world import MazeWorldSource
 from jaxreason.data.multimodal.mixing import mixed_batches
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer, TransformerConfig
@@ -42,7 +43,9 @@ class MaskedDiffusionExperiment:
         tokenizer: run directory of a trained image tokenizer; "" takes one token per cell.
         model: shape and numerics; vocabulary_size 0 stands for the size of the world's vocabulary.
         objective: weights of the tasks, noise and normalisation.
-        rows: rows of each task in a batch; a task left out is not trained.
+        rows: rows of each task in a batch of one process; a task left out is not trained.
+        text_dropout: share of the text-to-picture rows whose text is left out, which is what
+            guidance without classifier needs.
         decoding: how answers are decoded when the model is judged.
         optimizer: AdamW or Muon and its schedule.
         train: lengths and intervals.
@@ -63,6 +66,7 @@ class MaskedDiffusionExperiment:
     )
     objective: MaskedDiffusionConfig = field(default_factory=MaskedDiffusionConfig)
     rows: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_ROWS))
+    text_dropout: float = 0.1
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -186,7 +190,14 @@ class MaskedDiffusionExperiment:
             initial_params=initial,
             optimizer_config=self.optimizer,
             train_config=self.train,
-            batches=mixed_batches(source, rows_per_task=self.rows, seed=self.train.seed),
+            batches=mixed_batches(
+                source,
+                self.rows,
+                self.train.seed,
+                text_dropout=self.text_dropout,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            ),
             mesh=mesh,
             evaluate_fn=held_out_numbers(self, model, mesh) if self.train.evaluate_every else None,
             config_json=self.as_json(),
@@ -229,14 +240,15 @@ class MaskedDiffusionExperiment:
 
     def _check_rows(self, mesh: Mesh | None) -> None:
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-        parts = ways * self.train.accumulation
-        if self.batch_rows() % parts:
+        parts, count = ways * self.train.accumulation, jax.process_count()
+        if self.batch_rows() * count % parts:
             raise InputError(
-                f"rows sum to {self.batch_rows()}, which must be a multiple of train.accumulation "
-                f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
+                f"rows sum to {self.batch_rows()} on each of {count} processes; together they must "
+                f"be a multiple of train.accumulation ({self.train.accumulation}) x mesh axes "
+                f"replica x fsdp ({ways})"
             )
-        if jax.process_count() > 1:
+        if count > 1 and self.held_out:
             raise InputError(
-                f"there are {jax.process_count()} processes; the maze world is made in one: start "
-                "one process, which may have many devices"
+                f"held_out is {self.held_out} with {count} processes; answers are judged in one: "
+                "set held_out to 0 and judge the finished run"
             )
