@@ -39,7 +39,7 @@ def assert_parity(config, expected):
     pixels = clip_pixels(golden.PICTURES, config.image_size)
     # Pillow's rounding to bytes may differ by one step where versions do
     np.testing.assert_allclose(pixels, expected["pixels"], atol=0.02)
-    text, image, logits, loss, similarity = run(params, golden.TOKENS, pixels)
+    text, image, logits, loss, similarity = run(params, golden.TOKENS, expected["pixels"])
     np.testing.assert_allclose(text, expected["text_features"], atol=2e-5)
     np.testing.assert_allclose(image, expected["image_features"], atol=2e-5)
     np.testing.assert_allclose(logits, expected["logits"], atol=2e-5)
