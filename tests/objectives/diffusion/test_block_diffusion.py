@@ -104,12 +104,7 @@ def test_blocks_of_one_token_have_an_exact_likelihood(batch):
     losses = jax.jit(
         lambda: (
             token_scores(
-                MODEL,
-                PARAMS,
-                jnp.full_like(batch["tokens"], MASK),
-                batch["tokens"],
-                batch["keys"],
-                block=1,
+                MODEL, PARAMS, jnp.full_like(tokens, MASK), tokens, batch["keys"], block=1
             ).losses
         )
     )()
