@@ -38,7 +38,7 @@ class BlockDiffusionConfig:
         block: tokens per block.
         least_ratio: least masking probability of a block.
         most_ratio: the largest; a clipped range, such as 0.3 to 0.8, lowers the variance of the
-            gradient at the price of a loss that is no bound any more (section 5 of the paper).
+            gradient at the price of a loss that is no bound (the paper's clipped schedules).
         at_least_one: mask exactly ceil(n p) of the n maskable tokens of a block, so at least one,
             each with weight n / ceil(n p); False masks them independently. Masking one token only
             where none was drawn, with weight 1 / p, would have no mean as `least_ratio` goes to 0.

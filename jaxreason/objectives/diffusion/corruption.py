@@ -4,7 +4,7 @@ Images (task t2i) get k = max(1, round(N p)) masked tokens at random places, wit
 ratio at a time uniform over [0, 1]. Everything else is masked token by token with probability
 p = (1 - floor) u + floor. Only `maskable` tokens are ever masked
 (github.com/Gen-Verse/MMaDA, training/utils.py and training/train_mmada.py; LLaDA, arXiv
-2502.09992, appendix B).
+2502.09992).
 
 A row's masks depend on the key, on its place among the rows and on its own `maskable`: neither on
 the rows beside it nor on how devices share them.

@@ -8,7 +8,7 @@
 | `sigmoid` | (s(end) - s(start + u (end - start))) / (s(end) - s(start)), s(x) the logistic |
 |           | function of x / temperature                                                  |
 
-MaskGIT (Chang et al. 2022, arXiv 2202.04200, section 3.3); names and constants as in
+MaskGIT (Chang et al. 2022, arXiv 2202.04200); names and constants as in
 github.com/Gen-Verse/MMaDA, models/sampling.py. All but `cosine` are kept above 1e-6, as there.
 """
 

@@ -48,7 +48,7 @@ def token_scores(
         mask_mode: what `keys` does, see `jaxreason.models.attention.AttentionSpec`.
         chunk: targets whose logits exist at once; None computes all of them together.
         block: 0, or the block length of a block-diffusion model, which sees its own noisy block
-            and the *clean* blocks before it (arXiv 2503.09573, section 3.1).
+            and the *clean* blocks before it (arXiv 2503.09573).
 
     Raises:
         InputError: `block` does not divide T.
