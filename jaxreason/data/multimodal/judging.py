@@ -132,7 +132,7 @@ def written_ids(answers: Answers | np.ndarray, eos: int) -> tuple[list[np.ndarra
     tokens = np.asarray(answers)
     ended = tokens == eos
     finished = ended.any(1)
-    lengths = np.where(finished, ended.argmax(1), tokens.shape[1])
+    lengths = tokens.shape[1] - np.logical_or.accumulate(ended, axis=1).sum(1)
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)], finished
 
 

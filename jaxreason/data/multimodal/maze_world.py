@@ -236,16 +236,18 @@ class MazeWorldSource:
         Args:
             indices: examples.
             task: "draw_maze" or "draw_solution".
-            reasoning: per example, the ids that were written after the prompt, up to eos.
+            reasoning: per example, the ids that were written after the prompt, up to eos; whatever
+                they are, they stay, cut where the row has no more room.
         """
-        return layouts.stack_prompts(
-            [
-                layouts.r2i_image_inference(
-                    self.layout, np.concatenate([self.question(index, task), written])
-                )
-                for index, written in zip(indices, reasoning, strict=True)
-            ]
-        )
+        rows = []
+        for index, written in zip(indices, reasoning, strict=True):
+            question = self.question(index, task)
+            row = layouts.r2i_image_inference(self.layout, question)
+            begin = 2 + len(question)
+            room = self.layout.text_length - begin  # one place stays for eos
+            row["tokens"][begin : begin + min(room, len(written))] = written[:room]
+            rows.append(row)
+        return layouts.stack_prompts(rows)
 
     def answer_room(self, task: str) -> int:
         """Tokens a text sampler should leave for an answer, eos included.
