@@ -92,8 +92,8 @@ def elbo(
 ) -> Likelihood:
     """Monte-Carlo evidence bound of each row's maskable tokens given the others.
 
-    One jitted call with static shapes. Lower, on average, than the log-likelihood of any decoding
-    order averaged over orders; a row without maskable tokens has 0.
+    One jitted call with static shapes. On average below the log of the response's probability
+    averaged over all orders of decoding it. A row without maskable tokens has 0.
 
     Args:
         model: a transformer, used bidirectionally.
