@@ -6,14 +6,12 @@ there hold [outputs, inputs]; ours hold [inputs, outputs] with the heads apart. 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxreason.errors import InputError
 from jaxreason.models.clip_config import ClipConfig, TowerConfig
-from jaxreason.models.llada import Place
+from jaxreason.models.places import Place, check_places, gather, scatter
 from jaxreason.types import Params
 
 BUFFERS = tuple(f"{tower}_model.embeddings.position_ids" for tower in ("text", "vision"))
@@ -94,67 +92,18 @@ def clip_places(config: ClipConfig) -> dict[str, Place]:
     }
 
 
-def check_clip_names(shapes: Mapping[str, tuple[int, ...]], config: ClipConfig) -> dict[str, Place]:
-    """The places of the model's weights, once it is sure that all are there and nothing else.
-
-    Args:
-        shapes: name to shape of what is stored.
-        config: of our model.
-
-    Raises:
-        InputError: a weight is missing, unknown or of another shape; names it.
-    """
-    places = clip_places(config)
-    if missing := [name for name in places if name not in shapes]:
-        raise InputError(
-            f"CLIP weights lack {missing[0]!r} (and {len(missing) - 1} more), which the model's "
-            "configuration needs"
-        )
-    if unknown := sorted(set(shapes) - set(places) - set(BUFFERS)):
-        raise InputError(
-            f"CLIP weights hold {unknown[0]!r} (and {len(unknown) - 1} more), which the model's "
-            "configuration lacks"
-        )
-    for name, place in places.items():
-        if tuple(shapes[name]) != place.stored:
-            raise InputError(
-                f"CLIP weight {name!r} has shape {tuple(shapes[name])}; the model's "
-                f"configuration needs {place.stored}"
-            )
-    return places
-
-
 def from_clip(weights: Mapping[str, NDArray], config: ClipConfig) -> Params:
     """Our parameters (NumPy arrays, dtypes kept) from a CLIP state dict.
 
     Raises:
         InputError: a weight is missing, unknown or of a shape that does not fit `config`.
     """
+    places = clip_places(config)
     shapes = {name: np.shape(array) for name, array in weights.items()}
-    params: dict[str, Any] = {}
-    for name, place in check_clip_names(shapes, config).items():
-        array = place.to_ours(np.asarray(weights[name]))
-        *branch, leaf = place.path
-        node = params
-        for key in branch:
-            node = node.setdefault(key, {})
-        if place.layer is None:
-            node[leaf] = array
-            continue
-        layers = getattr(config, place.path[0]).layers
-        if leaf not in node:
-            node[leaf] = np.empty((layers, *place.ours), array.dtype)
-        node[leaf][place.layer] = array
-    return params
+    check_places("CLIP", shapes, places, ignored=BUFFERS)
+    return gather(weights, places)
 
 
 def to_clip(params: Params, config: ClipConfig) -> dict[str, NDArray]:
     """The state dict of transformers' `CLIPModel`: the inverse of `from_clip`."""
-    weights = {}
-    for name, place in clip_places(config).items():
-        leaf: Any = params
-        for key in place.path:
-            leaf = leaf[key]
-        array = np.asarray(leaf if place.layer is None else leaf[place.layer])
-        weights[name] = place.to_stored(array)
-    return weights
+    return scatter(params, clip_places(config))

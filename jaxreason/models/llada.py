@@ -2,12 +2,11 @@
 
 The names are those of github.com/ML-GSAI/LLaDA and github.com/Gen-Verse/MMaDA
 (models/modeling_llada.py): a Llama-like stack without biases, `ff_proj` the gate of the SwiGLU,
-an output head of its own. Works on NumPy arrays, one tensor at a time. Linear layers there hold
-[outputs, inputs]; ours hold [inputs, outputs] with the heads apart, the layers stacked on axis 0.
+an output head of its own.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from jaxreason.errors import InputError
 from jaxreason.models.config import TransformerConfig
+from jaxreason.models.places import Place, check_places, gather, scatter
 from jaxreason.types import Params
 
 _ROOT = "model.transformer."
@@ -33,34 +33,6 @@ _LAYER: dict[str, tuple[str, tuple[str, ...]]] = {
     "up": ("up_proj", ("width", "mlp_width")),
     "down": ("ff_out", ("mlp_width", "width")),
 }
-
-
-class Place(NamedTuple):
-    """Where a stored weight belongs.
-
-    Attributes:
-        path: keys of the leaf in our parameters.
-        layer: index on the leaf's axis 0; None if the leaf is the whole weight.
-        stored: shape in the files, [outputs, inputs] of a linear layer.
-        ours: shape in our parameters, without the axis of layers.
-        transposed: the stored matrix is the transpose of ours, flattened to two dimensions.
-    """
-
-    path: tuple[str, ...]
-    layer: int | None
-    stored: tuple[int, ...]
-    ours: tuple[int, ...]
-    transposed: bool
-
-    def to_ours(self, array: NDArray) -> NDArray:
-        """The stored weight in our shape; a view where it can be one."""
-        return (array.T if self.transposed else array).reshape(self.ours)
-
-    def to_stored(self, array: NDArray) -> NDArray:
-        """Our weight (one layer of it) in the shape of the files; a view where it can be one."""
-        if not self.transposed:
-            return array.reshape(self.stored)
-        return array.reshape(self.stored[::-1]).T
 
 
 def llada_places(config: TransformerConfig) -> dict[str, Place]:
@@ -96,72 +68,20 @@ def llada_places(config: TransformerConfig) -> dict[str, Place]:
     return places
 
 
-def check_llada_names(
-    shapes: Mapping[str, tuple[int, ...]], config: TransformerConfig
-) -> dict[str, Place]:
-    """The places of the model's weights, once it is sure that all are there and nothing else.
-
-    Args:
-        shapes: name to shape of what is stored.
-        config: of our model.
-
-    Raises:
-        InputError: a weight is missing, unknown or of another shape; names it.
-    """
-    places = llada_places(config)
-    if missing := [name for name in places if name not in shapes]:
-        raise InputError(
-            f"LLaDA weights lack {missing[0]!r}{_more(missing)}, which the model's "
-            f"configuration with {config.layers} layers needs"
-        )
-    if unknown := sorted(set(shapes) - set(places)):
-        raise InputError(
-            f"LLaDA weights hold {unknown[0]!r}{_more(unknown)}, which the model's "
-            f"configuration with {config.layers} layers lacks"
-        )
-    for name, place in places.items():
-        if tuple(shapes[name]) != place.stored:
-            raise InputError(
-                f"LLaDA weight {name!r} has shape {tuple(shapes[name])}; the model's "
-                f"configuration needs {place.stored}"
-            )
-    return places
-
-
-def _more(names: list[str]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
 def from_llada(weights: Mapping[str, NDArray], config: TransformerConfig) -> Params:
     """Our parameters (NumPy arrays, dtypes kept) from a LLaDA or MMaDA state dict.
 
     Raises:
         InputError: a weight is missing, unknown or of a shape that does not fit `config`.
     """
-    shapes = {name: np.shape(array) for name, array in weights.items()}
-    params: dict[str, Any] = {"layers": {}}
-    for name, place in check_llada_names(shapes, config).items():
-        array = place.to_ours(np.asarray(weights[name]))
-        if place.layer is None:
-            params[place.path[0]] = array
-            continue
-        leaf = place.path[-1]
-        if leaf not in params["layers"]:
-            params["layers"][leaf] = np.empty((config.layers, *place.ours), array.dtype)
-        params["layers"][leaf][place.layer] = array
-    return params
+    places = llada_places(config)
+    check_places("LLaDA", {name: np.shape(array) for name, array in weights.items()}, places)
+    return gather(weights, places)
 
 
 def to_llada(params: Params, config: TransformerConfig) -> dict[str, NDArray]:
     """The state dict of LLaDA's `LLaDAModelLM`: the inverse of `from_llada`."""
-    weights = {}
-    for name, place in llada_places(config).items():
-        leaf: Any = params
-        for key in place.path:
-            leaf = leaf[key]
-        array = np.asarray(leaf if place.layer is None else leaf[place.layer])
-        weights[name] = place.to_stored(array)
-    return weights
+    return scatter(params, llada_places(config))
 
 
 def extend_vocabulary(

@@ -7,6 +7,7 @@ parameters, are checked on the way in and made on the way out.
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jax
@@ -73,6 +74,7 @@ def to_published(config: MagvitConfig, params: Params) -> dict[str, np.ndarray]:
     return {name: _theirs(np.asarray(leaf)) for name, leaf in leaves} | _tables(config)
 
 
+@cache
 def _shapes(config: MagvitConfig) -> Any:
     return jax.eval_shape(Magvit(config).init, jax.random.key(0))
 

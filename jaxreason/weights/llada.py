@@ -1,23 +1,16 @@
 """LLaDA and MMaDA checkpoints: read into our parameters and written as published."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
-import numpy as np
-from numpy.typing import NDArray
-
-from jaxreason.errors import InputError
 from jaxreason.models.config import TransformerConfig
-from jaxreason.models.llada import Place, check_llada_names, llada_places
+from jaxreason.models.llada import llada_places
+from jaxreason.models.places import check_places
 from jaxreason.types import Params
-from jaxreason.weights.folders import SHARD_BYTES, StoredWeights, open_weights, save_weights
+from jaxreason.weights.folders import SHARD_BYTES, open_weights, save_weights
 from jaxreason.weights.llada_settings import LladaMetadata, llada_settings
-from jaxreason.weights.stored_tensor import StoredTensor
-
-Dtype = Literal["float32", "bfloat16"]
+from jaxreason.weights.placed import Dtype, read_placed, written_placed
 
 
 def import_llada(
@@ -29,9 +22,8 @@ def import_llada(
 ) -> Params:
     """Our parameters from a published checkpoint, placed on devices leaf by leaf.
 
-    One tensor is read at a time. Beside what is already placed, the host holds the layers of one
-    leaf (3.2 GB of the 8B model in bfloat16) and one tensor; on a CPU device the leaf itself is
-    the parameter.
+    The largest leaf, which the host holds beside what is placed, has 3.2 GB in the 8B model in
+    bfloat16.
 
     Args:
         path: folder of safetensors shards with their index, or a single file.
@@ -45,50 +37,9 @@ def import_llada(
         InputError: a weight is missing, unknown or of another shape; nothing has been read then.
         FailureError: a file is missing or damaged.
     """
-    weights = open_weights(path)
-    places = check_llada_names(weights.shapes, config)
-    leaves: dict[tuple[str, ...], list[tuple[str, Place]]] = {}
-    for name, place in places.items():
-        leaves.setdefault(place.path, []).append((name, place))
-    params: dict[str, Any] = {}
-    for keys, parts in leaves.items():
-        target, sharding = params, shardings
-        for key in keys[:-1]:
-            target = target.setdefault(key, {})
-        for key in keys if shardings is not None else ():
-            sharding = sharding[key]
-        target[keys[-1]] = _place(_leaf(weights, parts, dtype), sharding)
-    return params
-
-
-def _leaf(weights: StoredWeights, parts: list[tuple[str, Place]], dtype: Dtype | None) -> NDArray:
-    first, place = parts[0]
-    stored = weights.tensors[first].dtype
-    shape = place.ours if place.layer is None else (len(parts), *place.ours)
-    leaf = _aligned(shape, np.dtype(dtype) if dtype else stored)
-    for name, place in parts:
-        if dtype is None and weights.tensors[name].dtype != stored:
-            raise InputError(
-                f"LLaDA weight {name!r} is {weights.tensors[name].dtype} and {first!r} {stored}; "
-                "give the dtype to import them as"
-            )
-        into = leaf if place.layer is None else leaf[place.layer]
-        into[...] = place.to_ours(weights[name])
-    return leaf
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
-    """An array that a CPU device can take over as it is: its memory starts at 64 bytes."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def _place(leaf: NDArray, sharding: jax.sharding.Sharding | None) -> jax.Array:
-    if sharding is None:
-        return jax.device_put(leaf, may_alias=True)
-    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+    weights, places = open_weights(path), llada_places(config)
+    check_places("LLaDA", weights.shapes, places)
+    return read_placed(weights, places, dtype, shardings)
 
 
 def export_llada(
@@ -118,44 +69,10 @@ def export_llada(
         FailureError: the disk is full or refuses.
     """
     document = json.dumps(llada_settings(config), indent=2) + "\n"
-    tensors = {}
-    for name, place in llada_places(config).items():
-        leaf = _find(params, place)
-        shape = leaf.shape if place.layer is None else leaf.shape[1:]
-        if shape != place.ours or (place.layer is not None and len(leaf) != config.layers):
-            raise InputError(
-                f"parameter {'/'.join(place.path)} has shape {leaf.shape}; the model's "
-                f"configuration needs {place.ours} for each of {config.layers} layers"
-            )
-        own = np.dtype(dtype) if dtype else np.dtype(leaf.dtype)
-        tensors[name] = StoredTensor(name, place.stored, own, _fetcher(leaf, place, own))
-    texts = (metadata or LladaMetadata()).texts()
     save_weights(
         folder,
-        tensors,
+        written_placed(params, llada_places(config), dtype),
         shard_bytes=shard_bytes,
-        metadata=texts,
+        metadata=(metadata or LladaMetadata()).texts(),
         documents={"config.json": document},
     )
-
-
-def _find(params: Params, place: Place) -> Any:
-    leaf: Any = params
-    for key in place.path:
-        if not isinstance(leaf, Mapping) or key not in leaf:
-            raise InputError(f"parameters lack {'/'.join(place.path)}, which LLaDA's layout needs")
-        leaf = leaf[key]
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        raise InputError(
-            f"parameter {'/'.join(place.path)} lies partly with other processes; gather the "
-            "parameters on one before exporting them"
-        )
-    return leaf
-
-
-def _fetcher(leaf: Any, place: Place, dtype: np.dtype) -> Any:
-    def read() -> NDArray:
-        part = leaf if place.layer is None else leaf[place.layer]
-        return place.to_stored(np.asarray(part).astype(dtype, copy=False))
-
-    return read

@@ -1,0 +1,131 @@
+"""Parameters read from and written to files by a model's table of places."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxreason.errors import InputError
+from jaxreason.models.places import Place, by_leaf
+from jaxreason.types import Params
+from jaxreason.weights.folders import StoredWeights
+from jaxreason.weights.stored_tensor import StoredTensor
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+def read_placed(
+    weights: StoredWeights,
+    places: Mapping[str, Place],
+    dtype: Dtype | None = None,
+    shardings: Any = None,
+) -> Params:
+    """Our parameters, placed on devices leaf by leaf, from weights that were checked.
+
+    One tensor is read at a time. Beside what is already placed, the host holds the layers of one
+    leaf and one tensor; on a CPU device the leaf itself becomes the parameter.
+
+    Args:
+        weights: with all names of `places`.
+        places: of the model's weights.
+        dtype: of the parameters; as stored if None.
+        shardings: tree of `jax.sharding.Sharding` shaped like the parameters; the default device
+            if None.
+
+    Raises:
+        InputError: the layers of a leaf are stored in different dtypes, and `dtype` is None.
+        FailureError: a file cannot be read.
+    """
+    params: dict[str, Any] = {}
+    for keys, parts in by_leaf(places).items():
+        target, sharding = params, shardings
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+        for key in keys if shardings is not None else ():
+            sharding = sharding[key]
+        target[keys[-1]] = _place(_leaf(weights, parts, dtype), sharding)
+    return params
+
+
+def _leaf(weights: StoredWeights, parts: list[tuple[str, Place]], dtype: Dtype | None) -> NDArray:
+    first, place = parts[0]
+    stored = weights.tensors[first].dtype
+    shape = place.ours if place.layer is None else (len(parts), *place.ours)
+    leaf = _aligned(shape, np.dtype(dtype) if dtype else stored)
+    for name, place in parts:
+        if dtype is None and weights.tensors[name].dtype != stored:
+            raise InputError(
+                f"weight {name!r} is {weights.tensors[name].dtype} and {first!r} {stored}; "
+                "give the dtype to import them as"
+            )
+        into = leaf if place.layer is None else leaf[place.layer]
+        into[...] = place.to_ours(weights[name])
+    return leaf
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
+    """An array that a CPU device can take over as it is: its memory starts at 64 bytes."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _place(leaf: NDArray, sharding: jax.sharding.Sharding | None) -> jax.Array:
+    if sharding is None:
+        return jax.device_put(leaf, may_alias=True)
+    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+
+def written_placed(
+    params: Params, places: Mapping[str, Place], dtype: Dtype | None = None
+) -> dict[str, StoredTensor]:
+    """Weights as `save_weights` takes them; one layer of a leaf is fetched when its turn comes.
+
+    Args:
+        params: on this process's devices or in memory.
+        places: of the model's weights.
+        dtype: to write; the parameters' own if None.
+
+    Raises:
+        InputError: a parameter is missing, of another shape, or partly with other processes.
+    """
+    tensors = {}
+    for keys, parts in by_leaf(places).items():
+        leaf, name = _find(params, keys), "/".join(keys)
+        place = parts[0][1]
+        shape = place.ours if place.layer is None else (len(parts), *place.ours)
+        if tuple(leaf.shape) != shape:
+            raise InputError(
+                f"parameter {name} has shape {tuple(leaf.shape)}; the model's configuration "
+                f"needs {shape}"
+            )
+        own = np.dtype(dtype) if dtype else np.dtype(leaf.dtype)
+        for stored, place in parts:
+            read = _fetcher(leaf, place, own)
+            tensors[stored] = StoredTensor(stored, place.stored, own, read)
+    return {name: tensors[name] for name in places}
+
+
+def _find(params: Params, keys: tuple[str, ...]) -> Any:
+    leaf: Any = params
+    for key in keys:
+        if not isinstance(leaf, Mapping) or key not in leaf:
+            raise InputError(f"parameters lack {'/'.join(keys)}, which the layout of files needs")
+        leaf = leaf[key]
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        raise InputError(
+            f"parameter {'/'.join(keys)} lies partly with other processes; gather the "
+            "parameters on one before exporting them"
+        )
+    return leaf
+
+
+def _fetcher(leaf: Any, place: Place, dtype: np.dtype) -> Any:
+    def read() -> NDArray:
+        part = leaf if place.layer is None else leaf[place.layer]
+        return place.to_stored(np.asarray(part).astype(dtype, copy=False))
+
+    return read
