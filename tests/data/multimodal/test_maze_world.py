@@ -179,7 +179,7 @@ def test_the_default_rows_hold_every_maze_of_every_generator(generator, descript
 
 
 def test_rows_that_are_too_short_are_refused_before_any_is_made():
-    refused = "task 'read_plan' needs [0-9]+ for example [0-9]+ of the train split"
+    refused = "task 'read_[a-z]+' needs [0-9]+ for example [0-9]+ of the train split"
     with pytest.raises(InputError, match=refused) as caught:
         MazeWorldSource(dataclasses.replace(WORLD, text_length=30))
     needed = int(re.search("needs ([0-9]+)", str(caught.value))[1])
