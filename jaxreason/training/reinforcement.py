@@ -128,11 +128,11 @@ class ReinforcementStep:
         totals = rollout_metrics(rollout, self.rollouts.config.group)
         with self.clock.measure("scoring"), self._ambient():
             state, rows, metrics = self._score(state, rollout, number)
-            _add(totals, metrics)
+            add_metrics(totals, metrics)
         for i, chosen in enumerate(self._minibatches(key)):
             part = {name: values[chosen] for name, values in rows.items()}
             state = self._inner(state, part, number, i, totals)
-        state = state._replace(step=_like(state.step, number + 1))
+        state = state._replace(step=like(state.step, number + 1))
         return state, totals
 
     def _ambient(self) -> Any:
@@ -224,9 +224,9 @@ class ReinforcementStep:
         if self.algorithm.auxiliary == "critic":
             state = self._learn_auxiliary(state, rows, inner, index, totals)
         auxiliary = state.auxiliary
-        numbered = state._replace(step=_like(state.step, inner), auxiliary=None)
+        numbered = state._replace(step=like(state.step, inner), auxiliary=None)
         learned, metrics = self._run(self.update, numbered, rows)
-        _add(totals, metrics, index)
+        add_metrics(totals, metrics, index)
         return learned._replace(auxiliary=auxiliary)
 
     def _learn_auxiliary(
@@ -238,9 +238,11 @@ class ReinforcementStep:
         totals: dict[str, Any],
     ) -> TrainState:
         assert self.auxiliary_update is not None
-        before = state.auxiliary._replace(step=_like(state.auxiliary.step, inner))
+        before = state.auxiliary._replace(step=like(state.auxiliary.step, inner))
         after, metrics = self._run(self.auxiliary_update, before, rows)
-        _add(totals, {f"{self.algorithm.auxiliary}_{n}": x for n, x in metrics.items()}, index)
+        add_metrics(
+            totals, {f"{self.algorithm.auxiliary}_{n}": x for n, x in metrics.items()}, index
+        )
         return state._replace(auxiliary=after)
 
     def _run(
@@ -271,7 +273,7 @@ def rollout_metrics(rollout: Rollout, group: int) -> dict[str, Any]:
     return metrics
 
 
-def _add(totals: dict[str, Any], metrics: Mapping[str, Any], index: int = 0) -> None:
+def add_metrics(totals: dict[str, Any], metrics: Mapping[str, Any], index: int = 0) -> None:
     """Add (sum, count) pairs; of `consecutive_skipped` the latest stands."""
     for name, (total, count) in metrics.items():
         before = totals.get(name)
@@ -281,6 +283,6 @@ def _add(totals: dict[str, Any], metrics: Mapping[str, Any], index: int = 0) -> 
             totals[name] = (before[0] + total, before[1] + count)
 
 
-def _like(scalar: jax.Array, value: int) -> jax.Array:
+def like(scalar: jax.Array, value: int) -> jax.Array:
     """An int32 scalar that lives where another one lives."""
     return jax.device_put(jnp.asarray(value, jnp.int32), scalar.sharding)

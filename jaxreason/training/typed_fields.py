@@ -40,6 +40,9 @@ def _typed(hint: Any, text: Any) -> Any:
         return tuple(_typed(one, part) for one, part in zip(options, parts, strict=True))
     if text.lower() == "none" and type(None) in options:
         return None
+    for option in options:
+        if typing.get_origin(option) is tuple:
+            return _typed(option, text)
     if bool in options:
         if text.lower() not in ("true", "false"):
             raise ValueError("expected true or false")

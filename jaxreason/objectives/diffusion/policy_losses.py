@@ -90,8 +90,9 @@ def token_losses(config: DiffusionAlgorithmConfig, scored: Scored) -> Losses:
     new, old, reference, weights = scored.new, scored.old, scored.reference, scored.weights
     if config.surrogate == "coupled":
         # One log-probability per token, made of its draws; then as with any other.
-        joined = [None if x is None else (weights * x).sum(1, keepdims=True) for x in scored[:3]]
-        new, old, reference = joined
+        new, old = ((weights * x).sum(1, keepdims=True) for x in (new, old))
+        if reference is not None:
+            reference = (weights * reference).sum(1, keepdims=True)
         weights = jnp.any(weights > 0, axis=1, keepdims=True).astype(new.dtype)
     advantages = scored.advantages[:, None, None]
     ratio = jnp.exp(bounded(new - old))
@@ -143,8 +144,8 @@ def bound_losses(config: DiffusionAlgorithmConfig, scored: Scored) -> Losses:
 def _per_response(
     policy: Array, kl: Array | None, ratio: Array, clipped: Array, weights: Array
 ) -> Losses:
-    wide = [None if x is None else x[:, None, None] for x in (policy, kl, ratio, clipped, weights)]
-    return Losses(*wide)
+    policy, ratio, clipped, weights = (x[:, None, None] for x in (policy, ratio, clipped, weights))
+    return Losses(policy, None if kl is None else kl[:, None, None], ratio, clipped, weights)
 
 
 def aggregate_draws(

@@ -1,0 +1,324 @@
+"""Reinforcement learning of a trained diffusion policy on its maze world, as one record of choices.
+
+Answers are sampled with guidance if `decoding.guidance` says so, but the loss is of the conditional
+model: log-probabilities are read without guidance and at temperature 1.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD, MazeWorld
+from jaxreason.data.multimodal.maze_world import MazeWorldSource
+from jaxreason.errors import InputError
+from jaxreason.objectives.diffusion.algorithm_config import (
+    DiffusionAlgorithmConfig,
+    check_group,
+)
+from jaxreason.objectives.diffusion.algorithms import DIFFUSION_ALGORITHMS
+from jaxreason.objectives.diffusion.policy import diffusion_policy
+from jaxreason.rewards import Reward
+from jaxreason.rewards.maze_world import TEXT_WEIGHTS, judged_reward
+from jaxreason.sharding.mesh import BATCH_AXES
+from jaxreason.sharding.rules import TRANSFORMER_RULES
+from jaxreason.training.clock import Clock
+from jaxreason.training.diffusion.decoding import DecodingConfig
+from jaxreason.training.diffusion.held_out import Judge
+from jaxreason.training.diffusion.reinforcement import (
+    DiffusionReinforcementStep,
+    make_diffusion_scorers,
+)
+from jaxreason.training.diffusion.rollouts import (
+    DiffusionRolloutConfig,
+    DiffusionRollouts,
+    sampler_of,
+)
+from jaxreason.training.fingerprint import fingerprint
+from jaxreason.training.loop import TrainResult
+from jaxreason.training.post_training import PostTraining, origin_json
+from jaxreason.training.program import Program, run_program
+from jaxreason.training.rollouts import PromptStream
+from jaxreason.training.runs import Run
+from jaxreason.training.state import abstract_state, state_from_params
+from jaxreason.training.step import make_step
+from jaxreason.training.typed_fields import typed_fields
+from jaxreason.types import Params
+
+PICTURE_WEIGHTS: Mapping[str, float] = {"correct": 1.0}
+"""A picture earns all or nothing."""
+
+
+@dataclass(frozen=True)
+class DiffusionReinforcementExperiment(PostTraining):
+    """Online RL from the run directory of a `MaskedDiffusionExperiment`.
+
+    Attributes:
+        task: of the base's world: "plan", "read_plan", "read_maze" (words), "draw_maze" or
+            "draw_solution" (pictures).
+        method: name of a published algorithm, see `jaxreason.objectives.diffusion.algorithms`.
+        overrides: fields of its `DiffusionAlgorithmConfig` that are to differ, such as `updates 2`.
+        problems: number of different training mazes.
+        problem_changes: fields of the base's world to change, such as `generator kruskal`.
+        rollout: how many answers a step learns from.
+        decoding: how they are sampled; the temperature must be above 0.
+        reward: verdict to weight, see `MazeWorldSource.judge`; without any, 2.0 for a correct
+            answer and 0.5 for its format (MMaDA), and for pictures 1 for a correct one.
+        held_out: mazes of the validation split answered at every evaluation, greedily and sampled.
+
+    The other fields are those of `PostTraining`; a step of `train` is a rollout with its updates.
+    """
+
+    task: str = "plan"
+    method: str = "unigrpo"
+    overrides: dict[str, str] = field(default_factory=dict)
+    problems: int = 10_000
+    problem_changes: dict[str, str] = field(default_factory=dict)
+    rollout: DiffusionRolloutConfig = field(default_factory=DiffusionRolloutConfig)
+    decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=1.0))
+    reward: dict[str, float] = field(default_factory=dict)
+    held_out: int = 200
+
+    kind = "diffusion_reinforcement"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_group(self.algorithm(), self.rollout.group)
+        if self.task not in TASKS_OF_WORLD or self.task == "text":
+            known = ", ".join(task for task in TASKS_OF_WORLD if task != "text")
+            raise InputError(f"task is {self.task!r}; expected one of {known}")
+        for name in ("problems", "held_out"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        name = "image_temperature" if self.task in PICTURE_TASKS else "temperature"
+        if not getattr(self.decoding, name) > 0:
+            raise InputError(
+                f"decoding.{name} is {getattr(self.decoding, name)}; a policy that learns from "
+                "its own answers needs a temperature above 0"
+            )
+
+    def algorithm(self) -> DiffusionAlgorithmConfig:
+        """The published algorithm with the overrides.
+
+        Raises:
+            InputError: unknown method or field, or a value that does not fit.
+        """
+        if self.method not in DIFFUSION_ALGORITHMS:
+            known = ", ".join(DIFFUSION_ALGORITHMS)
+            raise InputError(f"method is {self.method!r}; expected one of {known}")
+        fields = typed_fields(DiffusionAlgorithmConfig, self.overrides, "overrides")
+        return replace(DIFFUSION_ALGORITHMS[self.method], **fields)
+
+    def weights(self) -> Mapping[str, float]:
+        """Verdict to weight."""
+        default = PICTURE_WEIGHTS if self.task in PICTURE_TASKS else TEXT_WEIGHTS
+        return self.reward or default
+
+    def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
+        """Train in a run directory, or go on with what is there.
+
+        Raises:
+            InputError: fields that do not fit each other or the base, or a directory of another
+                experiment.
+            FailureError: see `training.loop.train`; no base run.
+        """
+        if jax.process_count() > 1:
+            raise InputError(
+                f"there are {jax.process_count()} processes; reinforcement learning judges its "
+                "answers in one: start one process, which may have many devices"
+            )
+        base = self.load_base()
+        check_base(base, self.base, self.task)
+        mesh = self.device_mesh()
+        self._check_rows(mesh)
+        clock = Clock()
+        source = world_source(base, self.problems, self.problem_changes)
+        reward = answer_reward(source, self.task, self.weights())
+        params = self.initial_params(base)
+        algorithm = self.algorithm()
+        stream = PromptStream(
+            self.problems, self.rollout.prompts, self.train.seed, fingerprint(base.params)
+        )
+        return run_program(
+            run_directory,
+            _program(self, base, params, source, reward, mesh, clock),
+            optimizer_config=self.optimizer,
+            train_config=self.train,
+            batches=stream,
+            config_json={**self.as_json(), "origin": origin_json(self.base)},
+            evaluate_fn=held_out_answers(self, base, mesh),
+            clock=clock,
+            updates_per_step=algorithm.updates * self.rollout.minibatches,
+            evaluate_at_start=True,
+            progress=progress,
+        )
+
+    def _check_rows(self, mesh: Mesh | None) -> None:
+        ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+        if self.rollout.prompts % ways:
+            raise InputError(
+                f"rollout.prompts is {self.rollout.prompts}; it must be a multiple of mesh axes "
+                f"replica x fsdp ({ways})"
+            )
+        rows = self.rollout.rows // self.rollout.minibatches
+        if rows % (ways * self.train.accumulation):
+            raise InputError(
+                f"rollout.minibatches is {self.rollout.minibatches}: an update would see {rows} "
+                f"answers, which must be a multiple of train.accumulation "
+                f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
+            )
+
+
+def check_base(base: Run, path: str, task: str) -> None:
+    """Refuse a base that is no diffusion model of the task.
+
+    Raises:
+        InputError: it is of another kind, was not trained on the task, or reasons before drawing.
+    """
+    experiment = base.experiment
+    if not hasattr(experiment, "world"):
+        raise InputError(
+            f"base {path} was trained on {experiment.words()}; expected a run of masked diffusion "
+            "on a maze world"
+        )
+    if task not in experiment.tasks():
+        raise InputError(
+            f"task is {task!r}, but base {path} was trained on {', '.join(experiment.tasks())}"
+        )
+    if task in PICTURE_TASKS and experiment.world.reasons:
+        raise InputError(
+            f"task {task!r} of base {path} writes reasoning before it draws (world.reasoning is "
+            f"{experiment.world.reasoning!r}); expected a base whose world has reasoning 'none'"
+        )
+
+
+def world_source(base: Run, count: int, changes: Mapping[str, str]) -> MazeWorldSource:
+    """The training mazes of a base, with fields of its world changed.
+
+    Raises:
+        InputError: an unknown field or value, one that is set elsewhere, or mazes whose words are
+            not those of the model.
+    """
+    fixed = sorted({"split", "count"} & changes.keys())
+    if fixed:
+        raise InputError(
+            f"problem_changes has {fixed[0]!r}, which is not to be changed: training takes as many "
+            "mazes as it is told to, of the split train"
+        )
+    changed = typed_fields(MazeWorld, changes, "problem_changes")
+    source = base.experiment.source(split="train", count=count, **changed)
+    known = base.experiment.vocabulary()
+    if (known.words, known.ids) != (source.vocabulary.words, source.vocabulary.ids):
+        raise InputError(
+            f"problem_changes {dict(changes)} gives mazes with other words than the {known.size} "
+            "the base was trained on; keep the fields that decide which words there are"
+        )
+    return source
+
+
+def answer_reward(
+    source: MazeWorldSource, task: str, weights: Mapping[str, float]
+) -> Callable[[Sequence[Any], Any], Reward]:
+    """`(problems, answers) -> Reward`: the weighted sum of the world's verdicts.
+
+    Raises:
+        InputError: a weight for a verdict that the task's judge does not give.
+    """
+    for name in sorted({"clip", "image_reward"} & set(weights)):
+        raise InputError(
+            f"reward {name} is {weights[name]}, but mazes have no such reward model: leave it out "
+            f"(`jaxreason.rewards.image_text` scores pictures of anything else)"
+        )
+    for name, weight in weights.items():
+        if not np.isfinite(weight):
+            raise InputError(f"reward {name} is {weight}; expected a finite number")
+    reward = judged_reward(partial(source.judge, task), weights)
+    # One answer tells which verdicts there are, before anything is sampled.
+    codes = np.zeros((1, source.codec.tokens), np.int32)
+    words = np.full((1, 1), source.vocabulary.ids.eos, np.int32)
+    reward([source.problem(0)], codes if task in PICTURE_TASKS else words)
+    return reward
+
+
+def held_out_answers(
+    experiment: DiffusionReinforcementExperiment, base: Run, mesh: Mesh | None
+) -> Callable[[Params, int], Mapping[str, float]]:
+    """`(params, step) -> numbers`: verdicts on held-out mazes, one answer each.
+
+    `held_out_*` of the most likely answers, `held_out_sampled_*` as in the rollouts.
+    """
+    sampled = experiment.decoding
+    greedy = replace(sampled, temperature=0.0, image_temperature=0.0, choice_temperature=0.0)
+    judges = {
+        name: Judge(
+            replace(base.experiment, decoding=decoding),
+            base.model,
+            mesh,
+            mazes=experiment.held_out,
+            batch=64,
+        )
+        for name, decoding in (("held_out", greedy), ("held_out_sampled", sampled))
+    }
+    weights = experiment.weights()
+
+    def evaluate(params: Params, step: int) -> Mapping[str, float]:
+        del step
+        numbers = {"held_out_mazes": float(experiment.held_out)}
+        for name, judge in judges.items():
+            verdicts = judge.answer(params, experiment.task).judgement.breakdown
+            numbers[f"{name}_reward"] = sum(
+                weight * float(verdicts[verdict].mean()) for verdict, weight in weights.items()
+            )
+            for verdict, values in verdicts.items():
+                numbers[f"{name}_{verdict}"] = float(values.mean())
+        return numbers
+
+    return evaluate
+
+
+def _program(
+    e: DiffusionReinforcementExperiment,
+    base: Run,
+    params: Params,
+    source: MazeWorldSource,
+    reward: Callable[[Sequence[Any], Any], Reward],
+    mesh: Mesh | None,
+    clock: Clock,
+) -> Program:
+    """The step of the algorithm, and the state it starts from."""
+    algorithm, chunk = e.algorithm(), e.loss_chunk or None
+    mask_id = source.vocabulary.ids.mask
+    mode = base.experiment.objective.mask_mode
+    sampler, steps = sampler_of(base.model, source, e.task, e.decoding, e.rollout.group)
+    scorers = make_diffusion_scorers(
+        base.model,
+        algorithm,
+        group=e.rollout.group,
+        steps=steps,
+        mask_id=mask_id,
+        mask_mode=mode,
+        chunk=chunk,
+    )
+    objective = diffusion_policy(
+        base.model, algorithm, mask_id=mask_id, mask_mode=mode, chunk=chunk
+    )
+    optimizer = e.optimizer_for(params)
+    update = make_step(objective, optimizer, mesh, TRANSFORMER_RULES, e.train.accumulation)
+    key = jax.random.key(e.train.seed)
+    reference = None
+    if algorithm.needs_reference:
+        reference = state_from_params(params, optax.identity(), jax.random.key(0), mesh).params
+    rollouts = DiffusionRollouts(e.rollout, source, e.task, sampler, reward, mesh, clock.measure)
+    step = DiffusionReinforcementStep(rollouts, algorithm, scorers, update, reference, mesh, clock)
+    return Program(
+        step,
+        lambda: abstract_state(lambda _: params, optimizer, mesh),
+        lambda: state_from_params(params, optimizer, key, mesh),
+    )

@@ -1,0 +1,204 @@
+"""From mazes to judged answers of a diffusion policy, in words or in pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS
+from jaxreason.data.multimodal.maze_world import MazeWorldSource
+from jaxreason.errors import InputError
+from jaxreason.rewards import Reward
+from jaxreason.sampling.diffusion.images import ImageCompletions, diffusion_image
+from jaxreason.sampling.diffusion.text import diffusion_text
+from jaxreason.sharding.mesh import place_batch
+from jaxreason.training.diffusion.decoding import DecodingConfig
+from jaxreason.training.rollouts import Rollout, check_reward
+from jaxreason.types import Batch, Completions, Params
+
+WIDTH_STEP = 8
+"""Prompts in words are padded to multiples of this, so that few programs are compiled."""
+
+
+@dataclass(frozen=True)
+class DiffusionRolloutConfig:
+    """How many answers a step learns from.
+
+    Attributes:
+        prompts: mazes per step.
+        group: answers to each, G (the UniGRPO paper does not say how many; d1 takes 6).
+        minibatches: updates for each of the algorithm's `updates`; each sees 1 / minibatches of
+            the answers.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    prompts: int = 8
+    group: int = 8
+    minibatches: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "group", "minibatches"):
+            if getattr(self, name) < 1:
+                raise InputError(f"rollout.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.rows % self.minibatches:
+            raise InputError(
+                f"rollout.minibatches is {self.minibatches}; it must divide prompts x group "
+                f"= {self.rows}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Answers a step learns from."""
+        return self.prompts * self.group
+
+
+AnswerReward = Callable[[Sequence[Any], Any], Reward]
+"""`(problems, answers) -> Reward`; answers are `Completions`, or codes [B, N] of pictures."""
+
+
+@dataclass(frozen=True)
+class DiffusionRollouts:
+    """Draws and judges answers.
+
+    The rows are `tokens [B, T]` int32, clean; `keys [B, T]`, False for padding; `maskable [B, T]`,
+    the places of the answer; `counted [B, T]`, those up to its end token; `order [B, T]` int32, the
+    denoising step that revealed a token, -1 elsewhere; `segments [B, T]`, `keys` as numbers. A
+    picture's answer is all of its image tokens.
+
+    Attributes:
+        config: how many.
+        source: the mazes.
+        task: of the maze world.
+        sampler: of the policy, `config.group` answers per prompt.
+        reward: of answers.
+        mesh: devices the prompts are split over; None for one.
+        measure: context manager by phase name, such as `Clock.measure`.
+    """
+
+    config: DiffusionRolloutConfig
+    source: MazeWorldSource
+    task: str
+    sampler: Any
+    reward: AnswerReward
+    mesh: Mesh | None
+    measure: Callable[[str], Any]
+
+    def __call__(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
+        """Answers to some mazes, judged."""
+        chosen = [int(index) for index in indices]
+        prompts = self.source.prompts(chosen, self.task)
+        drawing = self.task in PICTURE_TASKS
+        if not drawing:
+            prompts = widen_prompts(prompts, self.source.vocabulary.ids.pad)
+        with self.measure("sampling"):
+            placed: Batch = place_batch(prompts, self.mesh)
+            if self.mesh is None:
+                answers = self.sampler(params, placed, key)
+            else:
+                with jax.set_mesh(self.mesh):
+                    answers = self.sampler(params, placed, key)
+            answers = jax.device_get(answers)
+        group = self.config.group
+        with self.measure("reward"):
+            problems = [self.source.problem(i) for i in chosen for _ in range(group)]
+            reward = self.reward(problems, answers.codes if drawing else answers)
+            check_reward(reward, len(problems))
+        if drawing:
+            rows = picture_rows(prompts, answers, group, self.source.vocabulary.ids.image_offset)
+            finished = np.ones(len(problems), bool)
+            lengths = np.full(len(problems), answers.codes.shape[1], np.int32)
+        else:
+            rows = text_rows(prompts, answers, group, self.source.vocabulary.ids.pad)
+            finished, lengths = np.asarray(answers.finished), np.asarray(answers.lengths)
+        total = np.asarray(answers.log_probabilities).sum(axis=1)
+        return Rollout(rows, finished, total, lengths, reward)
+
+
+def widen_prompts(prompts: dict[str, np.ndarray], pad: int) -> dict[str, np.ndarray]:
+    """Prompts in words, padded to a multiple of `WIDTH_STEP`."""
+    more = -prompts["tokens"].shape[1] % WIDTH_STEP
+    tokens = np.pad(prompts["tokens"], ((0, 0), (0, more)), constant_values=pad)
+    return {**prompts, "tokens": tokens}
+
+
+def text_rows(
+    prompts: dict[str, np.ndarray], completions: Completions, group: int, pad: int
+) -> dict[str, np.ndarray]:
+    """Each prompt with its answers, one row per answer, [B, P + N].
+
+    The answer begins where the prompt ends and is as long as the sampler's canvas: after its end
+    token it is filled with `pad`, which the model sees, as when it sampled. What follows the canvas
+    is padding that nobody sees.
+    """
+    drawn = np.asarray(completions.tokens)
+    start = np.repeat(prompts["lengths"], group)[:, None]
+    canvas = drawn.shape[1]
+    column = np.arange(prompts["tokens"].shape[1] + canvas)
+    keys = column < start + canvas
+    maskable = keys & (column >= start)
+    counted = maskable & (column < start + np.asarray(completions.lengths)[:, None])
+    place = np.clip(column - start, 0, canvas - 1)
+    wide = np.pad(prompts["tokens"], ((0, 0), (0, canvas)), constant_values=pad)
+    given = np.where(column < start, np.repeat(wide, group, axis=0), pad)
+    rows = {
+        "tokens": np.where(maskable, np.take_along_axis(drawn, place, axis=1), given),
+        "keys": keys,
+        "maskable": maskable,
+        "counted": counted,
+        "segments": keys.astype(np.int32),
+    }
+    order = np.take_along_axis(np.asarray(completions.order), place, axis=1)
+    return {**rows, "order": np.where(counted, order, -1).astype(np.int32)}
+
+
+def picture_rows(
+    prompts: dict[str, np.ndarray], pictures: ImageCompletions, group: int, offset: int
+) -> dict[str, np.ndarray]:
+    """Each prompt with its pictures, one row per picture, [B, T]; the answer is all image slots."""
+    tokens, keys, image = (
+        np.repeat(prompts[name], group, axis=0) for name in ("tokens", "keys", "image")
+    )
+    tokens = tokens.copy()
+    tokens[image] = np.asarray(pictures.codes).ravel() + offset
+    order = np.full(tokens.shape, -1, np.int32)
+    order[image] = np.asarray(pictures.order).ravel()
+    return {
+        "tokens": tokens,
+        "keys": keys,
+        "maskable": image,
+        "counted": image,
+        "segments": keys.astype(np.int32),
+        "order": order,
+    }
+
+
+def sampler_of(
+    model: Any, source: MazeWorldSource, task: str, decoding: DecodingConfig, samples: int
+) -> tuple[Any, int]:
+    """The sampler of a task's answers, and the most denoising steps it takes.
+
+    Raises:
+        InputError: settings that do not fit the task, such as blocks that do not divide.
+    """
+    ids = source.vocabulary.ids
+    if task in PICTURE_TASKS:
+        config = decoding.image(source.codec.tokens)
+        sampler: Any = diffusion_image(
+            model,
+            config,
+            image_offset=ids.image_offset,
+            image_codes=ids.image_codes,
+            mask_id=ids.mask,
+            samples=samples,
+        )
+        return sampler, config.steps
+    text = decoding.text(source.answer_room(task))
+    sampler = diffusion_text(
+        model, text, mask_id=ids.mask, eos=ids.eos, pad=ids.pad, samples=samples
+    )
+    return sampler, text.block_steps * (text.length // text.block_length)
