@@ -161,7 +161,7 @@ def test_bad_fields_are_named_before_anything_is_loaded(fields, message):
         ({"task": "read_plan"}, "was trained on draw_solution, plan"),
         ({"reward": {"clip": 0.1}}, "no such reward model"),
         ({"reward": {"beauty": 0.1}}, "'beauty'"),
-        ({"problem_changes": {"width": "4"}}, "other words than"),
+        ({"problem_changes": {"width": "4"}}, "a 4x3 maze needs"),
         ({"problem_changes": {"split": "test"}}, "'split', which is not to be changed"),
         ({"train": {"accumulation": 3}}, r"8 answers, .* train.accumulation \(3\)"),
     ],

@@ -7,16 +7,14 @@ model: log-probabilities are read without guidance and at temperature 1.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD, MazeWorld
+from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD
 from jaxreason.data.multimodal.maze_world import MazeWorldSource
 from jaxreason.errors import InputError
 from jaxreason.objectives.diffusion.algorithm_config import (
@@ -26,15 +24,20 @@ from jaxreason.objectives.diffusion.algorithm_config import (
 from jaxreason.objectives.diffusion.algorithms import DIFFUSION_ALGORITHMS
 from jaxreason.objectives.diffusion.policy import diffusion_policy
 from jaxreason.rewards import Reward
-from jaxreason.rewards.maze_world import TEXT_WEIGHTS, judged_reward
+from jaxreason.rewards.maze_world import TEXT_WEIGHTS
 from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.sharding.rules import TRANSFORMER_RULES
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.decoding import DecodingConfig
-from jaxreason.training.diffusion.held_out import Judge
 from jaxreason.training.diffusion.reinforcement import (
     DiffusionReinforcementStep,
     make_diffusion_scorers,
+)
+from jaxreason.training.diffusion.reinforcement_task import (
+    answer_reward,
+    check_base,
+    held_out_answers,
+    world_source,
 )
 from jaxreason.training.diffusion.rollouts import (
     DiffusionRolloutConfig,
@@ -153,7 +156,9 @@ class DiffusionReinforcementExperiment(PostTraining):
             train_config=self.train,
             batches=stream,
             config_json={**self.as_json(), "origin": origin_json(self.base)},
-            evaluate_fn=held_out_answers(self, base, mesh),
+            evaluate_fn=held_out_answers(
+                base, self.task, self.decoding, self.weights(), self.held_out, mesh
+            ),
             clock=clock,
             updates_per_step=algorithm.updates * self.rollout.minibatches,
             evaluate_at_start=True,
@@ -174,113 +179,6 @@ class DiffusionReinforcementExperiment(PostTraining):
                 f"answers, which must be a multiple of train.accumulation "
                 f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
             )
-
-
-def check_base(base: Run, path: str, task: str) -> None:
-    """Refuse a base that is no diffusion model of the task.
-
-    Raises:
-        InputError: it is of another kind, was not trained on the task, or reasons before drawing.
-    """
-    experiment = base.experiment
-    if not hasattr(experiment, "world"):
-        raise InputError(
-            f"base {path} was trained on {experiment.words()}; expected a run of masked diffusion "
-            "on a maze world"
-        )
-    if task not in experiment.tasks():
-        raise InputError(
-            f"task is {task!r}, but base {path} was trained on {', '.join(experiment.tasks())}"
-        )
-    if task in PICTURE_TASKS and experiment.world.reasons:
-        raise InputError(
-            f"task {task!r} of base {path} writes reasoning before it draws (world.reasoning is "
-            f"{experiment.world.reasoning!r}); expected a base whose world has reasoning 'none'"
-        )
-
-
-def world_source(base: Run, count: int, changes: Mapping[str, str]) -> MazeWorldSource:
-    """The training mazes of a base, with fields of its world changed.
-
-    Raises:
-        InputError: an unknown field or value, one that is set elsewhere, or mazes whose words are
-            not those of the model.
-    """
-    fixed = sorted({"split", "count"} & changes.keys())
-    if fixed:
-        raise InputError(
-            f"problem_changes has {fixed[0]!r}, which is not to be changed: training takes as many "
-            "mazes as it is told to, of the split train"
-        )
-    changed = typed_fields(MazeWorld, changes, "problem_changes")
-    source = base.experiment.source(split="train", count=count, **changed)
-    known = base.experiment.vocabulary()
-    if (known.words, known.ids) != (source.vocabulary.words, source.vocabulary.ids):
-        raise InputError(
-            f"problem_changes {dict(changes)} gives mazes with other words than the {known.size} "
-            "the base was trained on; keep the fields that decide which words there are"
-        )
-    return source
-
-
-def answer_reward(
-    source: MazeWorldSource, task: str, weights: Mapping[str, float]
-) -> Callable[[Sequence[Any], Any], Reward]:
-    """`(problems, answers) -> Reward`: the weighted sum of the world's verdicts.
-
-    Raises:
-        InputError: a weight for a verdict that the task's judge does not give.
-    """
-    for name in sorted({"clip", "image_reward"} & set(weights)):
-        raise InputError(
-            f"reward {name} is {weights[name]}, but mazes have no such reward model: leave it out "
-            f"(`jaxreason.rewards.image_text` scores pictures of anything else)"
-        )
-    for name, weight in weights.items():
-        if not np.isfinite(weight):
-            raise InputError(f"reward {name} is {weight}; expected a finite number")
-    reward = judged_reward(partial(source.judge, task), weights)
-    # One answer tells which verdicts there are, before anything is sampled.
-    codes = np.zeros((1, source.codec.tokens), np.int32)
-    words = np.full((1, 1), source.vocabulary.ids.eos, np.int32)
-    reward([source.problem(0)], codes if task in PICTURE_TASKS else words)
-    return reward
-
-
-def held_out_answers(
-    experiment: DiffusionReinforcementExperiment, base: Run, mesh: Mesh | None
-) -> Callable[[Params, int], Mapping[str, float]]:
-    """`(params, step) -> numbers`: verdicts on held-out mazes, one answer each.
-
-    `held_out_*` of the most likely answers, `held_out_sampled_*` as in the rollouts.
-    """
-    sampled = experiment.decoding
-    greedy = replace(sampled, temperature=0.0, image_temperature=0.0, choice_temperature=0.0)
-    judges = {
-        name: Judge(
-            replace(base.experiment, decoding=decoding),
-            base.model,
-            mesh,
-            mazes=experiment.held_out,
-            batch=64,
-        )
-        for name, decoding in (("held_out", greedy), ("held_out_sampled", sampled))
-    }
-    weights = experiment.weights()
-
-    def evaluate(params: Params, step: int) -> Mapping[str, float]:
-        del step
-        numbers = {"held_out_mazes": float(experiment.held_out)}
-        for name, judge in judges.items():
-            verdicts = judge.answer(params, experiment.task).judgement.breakdown
-            numbers[f"{name}_reward"] = sum(
-                weight * float(verdicts[verdict].mean()) for verdict, weight in weights.items()
-            )
-            for verdict, values in verdicts.items():
-                numbers[f"{name}_{verdict}"] = float(values.mean())
-        return numbers
-
-    return evaluate
 
 
 def _program(
