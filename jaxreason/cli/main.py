@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "compare": "compare two checkpoints: update sparsity and rank",
     "overlap": "how much of their updates runs from one base share, against null models",
     "delta": "make or apply a lossless sparse difference of two checkpoints",
+    "weights": "import published weights as a run, or export a run's",
 }
 
 

@@ -38,12 +38,13 @@ _LAYER: dict[str, tuple[str, tuple[str, ...]]] = {
 def llada_places(config: TransformerConfig) -> dict[str, Place]:
     """Name in the files to place in our parameters, for every weight of the model.
 
+    A tied model has no `ff_out` of its own (`weight_tying` in LLaDA's config.json).
+
     Raises:
-        InputError: LLaDA cannot have this shape: biases, or a head that is the embedding.
+        InputError: the model has biases, which LLaDA's layout has no names for.
     """
-    if config.qkv_bias or config.tied:
-        field = "qkv_bias" if config.qkv_bias else "tied"
-        raise InputError(f"model.{field} is True; weights in LLaDA's layout need it to be False")
+    if config.qkv_bias:
+        raise InputError("model.qkv_bias is True; LLaDA's layout of weights has no biases")
     vocabulary, width = config.vocabulary_size, config.width
     places = {
         f"{_ROOT}wte.weight": Place(
@@ -62,9 +63,10 @@ def llada_places(config: TransformerConfig) -> dict[str, Place]:
             place = Place(("layers", name), layer, stored, shape, matrix)
             places[f"{_ROOT}blocks.{layer}.{theirs}.weight"] = place
     places[f"{_ROOT}ln_f.weight"] = Place(("final_norm",), None, (width,), (width,), False)
-    places[f"{_ROOT}ff_out.weight"] = Place(
-        ("head",), None, (vocabulary, width), (width, vocabulary), True
-    )
+    if not config.tied:
+        places[f"{_ROOT}ff_out.weight"] = Place(
+            ("head",), None, (vocabulary, width), (width, vocabulary), True
+        )
     return places
 
 

@@ -27,6 +27,7 @@ KINDS = {
         "jaxreason.training.diffusion.image_tokenizer_experiment",
         "ImageTokenizerExperiment",
     ),
+    "imported": ("jaxreason.training.diffusion.imported", "ImportedModel"),
     "masked_diffusion": ("jaxreason.training.diffusion.experiment", "MaskedDiffusionExperiment"),
     "diffusion_reinforcement": (
         "jaxreason.training.diffusion.reinforcement_experiment",
@@ -143,6 +144,8 @@ def read_experiment(run_directory: str | Path) -> Any:
         experiment = experiment_from_json(config)
     except (ValueError, TypeError) as error:
         raise FailureError(f"{path} does not describe an experiment: {error}") from error
+    if config.get("kind") == "image_tokenizer":
+        raise FailureError(f"{path} describes an image tokenizer; expected a language model's run")
     if not hasattr(experiment, "transformer"):
         raise FailureError(f"{path} describes a post-trained model without its `origin`")
     return experiment

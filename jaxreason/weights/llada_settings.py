@@ -32,7 +32,6 @@ _FIXED = {
     "include_qkv_bias": False,
     "input_emb_norm": False,
     "scale_logits": False,
-    "weight_tying": False,
 }
 _EMBEDDING = "model.transformer.wte.weight"
 
@@ -122,7 +121,7 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
     settings: dict[str, Any] = {
         "vocabulary_size": shapes[_EMBEDDING][0],
         "head_size": head_size,
-        "tied": False,
+        "tied": bool(stored.get("weight_tying", False)),
         "attention": "bidirectional",
     }
     return TransformerConfig(**(settings | fields | changes))
@@ -132,8 +131,14 @@ def llada_settings(config: TransformerConfig) -> dict[str, Any]:
     """What LLaDA's config.json says of a model of this shape.
 
     Raises:
-        InputError: the heads do not make up the width, which LLaDA's code takes for granted.
+        InputError: the model is not bidirectional, or its heads do not make up the width; LLaDA's
+            code takes both for granted.
     """
+    if config.attention != "bidirectional":
+        raise InputError(
+            f"model.attention is {config.attention!r}; LLaDA's code runs all models as "
+            "'bidirectional'"
+        )
     if config.heads * config.head_size != config.width:
         raise InputError(
             f"model.heads {config.heads} of model.head_size {config.head_size} do not make up "
@@ -144,6 +149,7 @@ def llada_settings(config: TransformerConfig) -> dict[str, Any]:
         "architectures": ["LLaDAModelLM"],
         **{theirs: getattr(config, ours) for ours, (theirs, _) in _FIELDS.items()},
         **_FIXED,
+        "weight_tying": config.tied,
         "rope_full_precision": True,
         "vocab_size": config.vocabulary_size,
         "embedding_size": config.vocabulary_size,

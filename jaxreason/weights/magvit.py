@@ -25,14 +25,17 @@ def magvit_config(folder: str | Path) -> MagvitConfig:
     if not file.is_file():
         return MagvitConfig()
     try:
-        fields: dict[str, Any] = dict(json.loads(file.read_text())["magvit"])
-        lists: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stored = json.loads(file.read_text())["magvit"]
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FailureError(f"{file} cannot be read as the shape of a tokenizer: {error}") from error
-    unknown = sorted(set(lists) - {field.name for field in dataclasses.fields(MagvitConfig)})
+    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(MagvitConfig)})
     if unknown:
         raise InputError(f"{file} has field {unknown[0]!r}, which the tokenizer lacks")
-    return MagvitConfig(**lists)
+    return MagvitConfig(**fields)
 
 
 def import_magvit(

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_named_before_anything_is_read(tmp_path):
     ("settings", "error", "said"),
     [
         ({"block_type": "sequential"}, InputError, "block_type is 'sequential'"),
-        ({"weight_tying": True}, InputError, "weight_tying is True"),
+        ({"include_bias": True}, InputError, "include_bias is True"),
         ({"n_layers": "many"}, FailureError, "shape of a LLaDA"),
         ({"n_heads": 0}, FailureError, "shape of a LLaDA"),
     ],
@@ -151,6 +151,15 @@ def test_what_does_not_fit_is_named_before_anything_is_read(tmp_path):
 def test_another_architecture_is_refused(tmp_path, settings, error, said):
     with pytest.raises(error, match=said):
         llada_config(published(tmp_path / "a", weights(), **settings))
+
+
+def test_a_tied_model_has_no_head_of_its_own(tmp_path):
+    config = replace(CONFIG, tied=True)
+    params = golden_llada.golden_params(config)
+    export_llada(params, tmp_path / "a", config)
+    assert "model.transformer.ff_out.weight" not in open_weights(tmp_path / "a")
+    assert llada_config(tmp_path / "a") == config
+    jax.tree.map(np.testing.assert_array_equal, import_llada(tmp_path / "a", config), params)
 
 
 def test_parameters_of_another_model_are_not_exported(tmp_path):
@@ -161,4 +170,6 @@ def test_parameters_of_another_model_are_not_exported(tmp_path):
         export_llada(params, tmp_path / "a", replace(CONFIG, layers=3))
     with pytest.raises(InputError, match="do not make up"):
         export_llada(params, tmp_path / "a", replace(CONFIG, head_size=4))
+    with pytest.raises(InputError, match="attention is 'causal'"):
+        export_llada(params, tmp_path / "a", replace(CONFIG, attention="causal"))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,215 @@
+"""Published weights as a run directory, and runs as published weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxreason.errors import InputError
+from jaxreason.models import Transformer, TransformerConfig
+from jaxreason.models.attention import MaskMode
+from jaxreason.training.checkpoint import Checkpoints
+from jaxreason.training.files import claim, settle_config
+from jaxreason.training.runs import load_run
+from jaxreason.training.state import TrainState
+from jaxreason.weights.folders import SHARD_BYTES, open_weights
+from jaxreason.weights.llada import export_llada, import_llada
+from jaxreason.weights.llada_settings import LladaMetadata, llada_config, llada_metadata
+from jaxreason.weights.placed import Dtype
+
+LLADA_MASK, LLADA_EOS = 126_336, 126_081
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A masked-diffusion model whose weights were read from published files.
+
+    Attributes:
+        model: shape and numerics.
+        mask: id of the mask token.
+        eos: id that ends a text, and pads it.
+        mask_mode: how padding was treated in training, see `AttentionSpec`; what samplers should
+            be given to reproduce the published model.
+        image_offset: id of image code 0; None if not known, or a model of text alone.
+        image_codes: number of image codes.
+        params_dtype: in which the parameters are stored.
+        source: the folder they were read from.
+
+    Raises:
+        InputError: an id or the images lie outside the vocabulary.
+    """
+
+    model: TransformerConfig
+    mask: int
+    eos: int
+    mask_mode: MaskMode = "full"
+    image_offset: int | None = None
+    image_codes: int = 0
+    params_dtype: Dtype = "bfloat16"
+    source: str = ""
+
+    kind: ClassVar[str] = "imported"
+
+    def __post_init__(self) -> None:
+        size = self.model.vocabulary_size
+        for name, number in (("mask", self.mask), ("eos", self.eos)):
+            if not 0 <= number < size:
+                raise InputError(f"{name} is {number}; the model has ids 0..{size - 1}")
+        self.metadata()
+        if (self.image_offset is None) != (self.image_codes == 0):
+            raise InputError(
+                f"image_offset is {self.image_offset} and image_codes {self.image_codes}; expected "
+                "both or neither"
+            )
+        if (self.image_offset or 0) + self.image_codes > size:
+            raise InputError(
+                f"image_codes {self.image_codes} from image_offset {self.image_offset} on end "
+                f"beyond the model's {size} ids"
+            )
+
+    def metadata(self) -> LladaMetadata:
+        """What goes into the headers of exported files."""
+        return LladaMetadata(self.mask_mode, self.image_offset, self.image_codes)
+
+    def transformer(self) -> Transformer:
+        """The model."""
+        return Transformer(self.model)
+
+    def words(self) -> str:
+        """What the vocabulary is of, for messages."""
+        return f"the tokens of {self.source or 'published weights'}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What config.json holds; `training.runs` reads it back."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+def import_run(
+    folder: str | Path,
+    run_directory: str | Path,
+    *,
+    mask: int | None = None,
+    eos: int | None = None,
+    mask_mode: MaskMode | None = None,
+    image_offset: int | None = None,
+    image_codes: int | None = None,
+    dtype: Dtype | None = None,
+) -> ImportedModel:
+    """Makes a run directory of a LLaDA or MMaDA checkpoint, for `load_run` and the samplers.
+
+    The parameters are step 0 of the run. What is not given is taken from the files' metadata.
+
+    Args:
+        folder: safetensors files with config.json.
+        run_directory: a new one.
+        mask: id of the mask token; LLaDA's 126336 in a vocabulary of its size.
+        eos: id that ends a text; LLaDA's 126081 in a vocabulary of its size.
+        mask_mode: how padding was treated in training.
+        image_offset: id of image code 0: in published MMaDA files, the length of its tokenizer.
+        image_codes: number of image codes; the published 8192 where an offset is given.
+        dtype: of the parameters; as stored if None.
+
+    Raises:
+        InputError: the run directory has files, weights are missing, unknown or of another shape,
+            an id is not in the vocabulary or has to be given.
+        FailureError: a file is damaged, or the disk refuses.
+    """
+    run_directory = Path(run_directory)
+    if run_directory.exists() and (not run_directory.is_dir() or any(run_directory.iterdir())):
+        raise InputError(f"run directory {run_directory} exists already; choose a new one")
+    dtype = dtype or _stored_dtype(folder)
+    kept = llada_metadata(folder)
+    config = llada_config(folder, dtype=dtype)
+    offset = kept.image_offset if image_offset is None else image_offset
+    codes = kept.image_codes or (0 if offset is None else 8192)
+    imported = ImportedModel(
+        config,
+        _id("mask", mask, LLADA_MASK, config),
+        _id("eos", eos, LLADA_EOS, config),
+        mask_mode or kept.mask_mode,
+        offset,
+        codes if image_codes is None else image_codes,
+        dtype,
+        str(folder),
+    )
+    params = import_llada(folder, config, dtype=dtype)
+    with claim(run_directory):
+        settle_config(run_directory, imported.as_json(), begun=False)
+        checkpoints = Checkpoints(run_directory)
+        try:
+            zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
+            key = jax.random.key(0)
+            state = TrainState(zeros[0], params, (), key, zeros[1], zeros[2])
+            checkpoints.save(state, {}, None)
+        finally:
+            checkpoints.close()
+    return imported
+
+
+def _stored_dtype(folder: str | Path) -> Dtype:
+    found = sorted({str(tensor.dtype) for tensor in open_weights(folder).tensors.values()})
+    if found == ["float32"]:
+        return "float32"
+    if found == ["bfloat16"]:
+        return "bfloat16"
+    raise InputError(
+        f"weights {folder} are stored as {', '.join(found)}; give the dtype to import them as, "
+        "float32 or bfloat16"
+    )
+
+
+def _id(name: str, given: int | None, llada: int, config: TransformerConfig) -> int:
+    if given is not None:
+        return given
+    if config.vocabulary_size < 126_464:
+        raise InputError(
+            f"{name} must be given: a vocabulary of {config.vocabulary_size} ids is not LLaDA's"
+        )
+    return llada
+
+
+def export_run(
+    run_directory: str | Path,
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    dtype: Dtype | None = None,
+) -> LladaMetadata:
+    """Writes a run's model with LLaDA's names; returns what the files' metadata keep.
+
+    Args:
+        run_directory: of a masked-diffusion model: imported, trained or post-trained here.
+        folder: a new one.
+        step: which checkpoint; the newest by default.
+        shard_bytes: how large a file may grow.
+        dtype: to write; the run's own if None.
+
+    Raises:
+        InputError: a model that LLaDA's layout cannot hold, or a folder with files.
+        FailureError: no run there, a damaged checkpoint, or a disk that refuses.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"weights folder {folder} exists already; choose a new one")
+    run = load_run(run_directory, step)
+    experiment = run.experiment
+    metadata = LladaMetadata()
+    if isinstance(experiment, ImportedModel):
+        metadata = experiment.metadata()
+        dtype = dtype or experiment.params_dtype
+    elif hasattr(experiment, "world"):
+        ids = experiment.vocabulary().ids
+        mode = experiment.objective.mask_mode
+        metadata = LladaMetadata(mode, ids.image_offset, ids.image_codes)
+    export_llada(
+        run.params,
+        folder,
+        run.model.config,
+        metadata=metadata,
+        shard_bytes=shard_bytes,
+        dtype=dtype,
+    )
+    return metadata

@@ -1,0 +1,105 @@
+"""`jaxreason weights`: published weights become a run, and a run becomes published weights."""
+
+import json
+
+import golden_llada
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from jaxreason.cli.main import main
+from jaxreason.models import AttentionSpec
+from jaxreason.training.runs import load_run
+from jaxreason.weights.folders import open_weights
+from jaxreason.weights.llada import export_llada
+from jaxreason.weights.llada_settings import LladaMetadata, llada_metadata
+
+CONFIG = golden_llada.golden_config()
+IDS = ["--mask", "59", "--eos", "58"]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Folder of a tiny LLaDA in bfloat16, in several files."""
+    folder = tmp_path_factory.mktemp("published") / "tiny"
+    params = golden_llada.golden_params(dtype=jnp.bfloat16)
+    export_llada(params, folder, CONFIG, shard_bytes=10_000)
+    return folder
+
+
+def run(*words):
+    return main(["weights", *map(str, words)])
+
+
+def test_there_and_back_is_bit_equal(published, tmp_path, capsys):
+    assert run("import", published, "--run", tmp_path / "run", *IDS) == 0
+    assert "2 layers of width 32, 60 ids, bfloat16, mask mode full" in capsys.readouterr().out
+    loaded = load_run(tmp_path / "run")
+    assert (loaded.step, loaded.experiment.mask, loaded.experiment.eos) == (0, 59, 58)
+    assert loaded.model.config.dtype == "bfloat16"
+    assert run("export", tmp_path / "run", tmp_path / "back") == 0
+    assert "1 files, mask mode full" in capsys.readouterr().out
+    first, second = open_weights(published), open_weights(tmp_path / "back")
+    assert set(first) == set(second)
+    for name, array in first.items():
+        assert second[name].dtype == ml_dtypes.bfloat16
+        assert second[name].tobytes() == array.tobytes(), name
+
+
+def test_an_imported_run_computes(published, tmp_path):
+    """In float32 on weights rounded to bfloat16: near the reference's logits."""
+    assert run("import", published, "--run", tmp_path / "run", *IDS, "--dtype", "float32") == 0
+    model, params = load_run(tmp_path / "run")[1:3]
+    tokens = jnp.asarray([golden_llada.TOKENS])
+    hidden, _ = jax.jit(model.apply)(params, tokens, None, AttentionSpec("bidirectional"))
+    expected = [-1.29427, -1.41381, -2.01033, -0.96674]
+    np.testing.assert_allclose(model.unembed(params, hidden)[0, 8, :4], expected, atol=0.03)
+
+
+def test_what_is_said_of_images_and_padding_is_kept(published, tmp_path):
+    options = ["--image-offset", "50", "--image-codes", "8", "--mask-mode", "bool"]
+    assert run("import", published, "--run", tmp_path / "run", *IDS, *options) == 0
+    assert run("export", tmp_path / "run", tmp_path / "a") == 0
+    kept = LladaMetadata("bool", 50, 8)
+    assert llada_metadata(tmp_path / "a") == kept
+    assert run("import", tmp_path / "a", "--run", tmp_path / "again", *IDS) == 0
+    assert load_run(tmp_path / "again").experiment.metadata() == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "mask must be given"),
+        (["--mask", "60", "--eos", "3"], "mask is 60; the model has ids 0..59"),
+        ([*IDS, "--image-offset", "50"], "image_codes 8192 from image_offset 50 on end beyond"),
+        ([*IDS, "--image-codes", "4"], "expected both or neither"),
+        ([*IDS, "--mask-mode", "some"], "some"),
+    ],
+)
+def test_bad_options_are_refused_and_leave_nothing(published, tmp_path, capsys, words, said):
+    assert run("import", published, "--run", tmp_path / "run", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_does_not_fit_is_refused_first(published, tmp_path, capsys):
+    config = json.loads((published / "config.json").read_text())
+    assert config["n_layers"] == 2
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in published.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "config.json").write_text(json.dumps(config | {"n_layers": 3}))
+    assert run("import", broken, "--run", tmp_path / "run", *IDS) == 2
+    assert "lack 'model.transformer.blocks.2.attn_norm.weight'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert run("import", tmp_path / "absent", "--run", tmp_path / "run", *IDS) == 2
+    assert run("import", published, "--run", tmp_path, *IDS) == 2
+    assert "exists already; choose a new one" in capsys.readouterr().err
+    assert run("export", tmp_path / "absent", tmp_path / "out") == 1
+    assert run("exports") == 2
+    assert "did you mean 'export'" in capsys.readouterr().err
