@@ -1,4 +1,4 @@
-"""What online RL of a diffusion policy takes from its base: mazes, rewards and held-out verdicts."""
+"""What diffusion RL takes from its base: mazes, rewards and verdicts on held-out mazes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,8 +32,10 @@ def check_base(base: Run, path: str, task: str) -> None:
             f"base {path} was trained on {experiment.words()}; expected a run of masked diffusion "
             "on a maze world"
         )
-    if task not in tasks():
-        raise InputError(f"task is {task!r}, but base {path} was trained on {', '.join(tasks())}")
+    if task not in experiment.tasks():
+        raise InputError(
+            f"task is {task!r}, but base {path} was trained on {', '.join(experiment.tasks())}"
+        )
     if task in PICTURE_TASKS and experiment.world.reasons:
         raise InputError(
             f"task {task!r} of base {path} writes reasoning before it draws (world.reasoning is "
