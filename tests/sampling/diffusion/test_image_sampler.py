@@ -11,6 +11,7 @@ from jaxreason.errors import InputError
 from jaxreason.models.transformer import Transformer
 from jaxreason.sampling.diffusion.images import (
     ImageDiffusionConfig,
+    _draw,
     diffusion_image,
     image_logits,
 )
@@ -91,6 +92,24 @@ def test_one_step_draws_from_the_distribution_over_image_codes():
     tempered /= tempered.sum(axis=1, keepdims=True)
     assert np.exp(logps).sum(axis=1) == pytest.approx(1, abs=1e-3)
     assert np.abs(shares - tempered).max() < 4 * np.sqrt(0.25 / 3000)
+
+
+def test_the_choice_temperature_decides_how_much_chance_is_in_the_order():
+    config = ImageDiffusionConfig(TOKENS, steps=4, temperature=0, choice_temperature=1e6)
+    batch = {name: prompts(TEXTS[:1])[name] for name in ("tokens", "keys", "image")}
+    result = diffusion_image(MODEL, config, **IDS, samples=600)(PARAMS, batch, KEY)
+    first = np.argmax(np.asarray(result.order) == 0, axis=1)
+    shares = np.bincount(first, minlength=TOKENS) / 600
+    assert np.abs(shares - 1 / TOKENS).max() < 0.08
+    assert (np.sort(result.order, axis=1) == [0, 1, 2, 2, 3, 3]).all()
+
+
+def test_random_numbers_differ_by_row_and_step():
+    logits = np.zeros((2, 50, CODES), np.float32)
+    drawn = {step: _draw(logits, 1.0, KEY, step) for step in (0, 1)}
+    for part in (0, 1):
+        rows = [np.asarray(drawn[step][part][row]) for step in (0, 1) for row in (0, 1)]
+        assert len({row.tobytes() for row in rows}) == 4
 
 
 def test_more_steps_than_tokens_and_other_schedules():
