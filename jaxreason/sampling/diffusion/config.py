@@ -35,7 +35,8 @@ class TextDiffusionConfig:
             from two layers on. `block` is exact, for block-diffusion models.
         suppress_mask: never generate the mask id. False is what the reference code does: the id
             may then remain in the result.
-        stop_early: skip the blocks after a row's end token. The result is the same.
+        stop_early: leave a row as soon as it has an end token and no mask before it. The result
+            is the same.
         ban_eos: never generate the end-of-sequence token (LLaDA's `logits_eos_inf`).
         defer_eos: keep end-of-sequence and end-of-turn tokens last (LLaDA's
             `confidence_eos_eot_inf`, whose code defers only the end of turn above temperature 0).

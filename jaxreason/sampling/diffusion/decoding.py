@@ -148,7 +148,11 @@ def _block_runner(
             fold = jax.vmap(jax.random.fold_in, (0, None))
             keys = fold(row_keys, index * blocks.length + step)
             count = transfer_count(masked_at_first, limit, step)
-            return _keep(config, ids, state, logits, keys, eligible(state), count, start), cache
+            state = _keep(config, ids, state, logits, keys, eligible(state), count, start)
+            if config.stop_early and ids.ends:
+                done = _ended(ids, _cut(state.tokens, start, blocks.length), open_places)
+                state = state._replace(done=state.done | done)
+            return state, cache
 
         step = jnp.zeros((), jnp.int32)
         if calls.begin is not None:
@@ -166,10 +170,6 @@ def _block_runner(
             return step + 1, state, cache
 
         _, state, cache = jax.lax.while_loop(go_on, advance, (step, state, cache))
-        if config.stop_early and ids.ends:
-            tokens = _cut(state.tokens, start, blocks.length)
-            ended = jnp.any(open_places & jnp.isin(tokens, jnp.asarray(ids.ends)), axis=1)
-            state = state._replace(done=state.done | ended)
         return state, cache
 
     return run_block
@@ -203,6 +203,14 @@ def _keep(
         order=write(state.order, state.steps[:, None]),
         steps=state.steps + jnp.any(eligible, axis=1),
     )
+
+
+def _ended(
+    ids: Ids, tokens: Int[Array, "R b"], open_places: Bool[Array, "R b"]
+) -> Bool[Array, " R"]:
+    """The block has an end token with nothing masked before it: what follows is cut off anyway."""
+    settled = jnp.cumsum(open_places & (tokens == ids.mask), axis=1) == 0
+    return jnp.any(open_places & settled & jnp.isin(tokens, jnp.asarray(ids.ends)), axis=1)
 
 
 def _branches(config: TextDiffusionConfig, x: Array) -> Array:
