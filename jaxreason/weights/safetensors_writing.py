@@ -82,7 +82,10 @@ def write_safetensors(
     text += b" " * (-len(text) % 8)  # tensors start aligned, as the reference writes them
     with atomic_file(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for (dtype, shape), array in zip(entries.values(), arrays, strict=True):
+        remaining = iter(arrays)
+        for dtype, shape in entries.values():
+            array = next(remaining)
             if array.dtype != dtype or array.shape != shape:
                 raise ValueError(f"expected {dtype} {shape}, got {array.dtype} {array.shape}")
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            del array  # before the next one is made

@@ -38,7 +38,7 @@ def logits(params, tokens, spec, positions=None):
 @pytest.mark.parametrize("mode", LOGITS)
 def test_logits_equal_the_references_in_every_mask_mode(params, mode):
     out = logits(params, TOKENS, AttentionSpec("bidirectional", keys=KEYS, mask_mode=mode))
-    np.testing.assert_allclose(out[0, 8, :4], LOGITS[mode], atol=2e-5)
+    np.testing.assert_allclose(out[0, 8, :4], LOGITS[mode], atol=1e-5)
     if mode == "full":
         np.testing.assert_allclose(jnp.abs(out).mean(), 1.3833478, rtol=1e-6)
         np.testing.assert_array_equal(out, logits(params, TOKENS, AttentionSpec("bidirectional")))

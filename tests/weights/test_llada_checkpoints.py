@@ -1,6 +1,7 @@
 """Checkpoints with LLaDA's names and layout: there and back, bit by bit."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import golden_llada
@@ -12,11 +13,13 @@ import pytest
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import AttentionSpec, Transformer
-from jaxreason.models.llada import extend_vocabulary
+from jaxreason.models.llada import extend_vocabulary, llada_places
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.weights.folders import in_memory, open_weights, save_weights
 from jaxreason.weights.llada import export_llada, import_llada
 from jaxreason.weights.llada_settings import LladaMetadata, llada_config, llada_metadata
+from jaxreason.weights.placed import read_placed
+from jaxreason.weights.stored_tensor import StoredTensor
 
 CONFIG = golden_llada.golden_config()
 FIRST = "model.transformer.blocks.0.q_proj.weight"
@@ -92,6 +95,28 @@ def test_a_dtype_is_converted_on_the_way(tmp_path):
     rounded = {name: array.astype(ml_dtypes.bfloat16) for name, array in mixed.items()}
     back = open_weights(tmp_path / "b")
     assert all((back[n] == a.astype(np.float32)).all() for n, a in rounded.items())
+
+
+def test_one_tensor_at_a_time_is_held(tmp_path):
+    """Whatever the size of the checkpoint: the one before is gone when the next is read."""
+    seen = []
+
+    def watched(tensor):
+        def read():
+            assert all(reference() is None for reference in seen), f"{tensor.name} is one too many"
+            array = tensor.read()
+            seen.append(weakref.ref(array))
+            return array
+
+        return StoredTensor(tensor.name, tensor.shape, tensor.dtype, read)
+
+    opened = open_weights(published(tmp_path / "a", weights()))
+    tensors = {name: watched(tensor) for name, tensor in opened.tensors.items()}
+    params = read_placed(replace(opened, tensors=tensors), llada_places(CONFIG))
+    assert len(seen) == len(tensors)
+    save_weights(tmp_path / "b", tensors, shard_bytes=20_000)
+    assert len(seen) == 2 * len(tensors)
+    jax.tree.map(np.testing.assert_array_equal, params, import_llada(tmp_path / "b", CONFIG))
 
 
 def test_offset_and_mask_mode_are_kept(tmp_path):
