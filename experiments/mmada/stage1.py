@@ -1,0 +1,56 @@
+"""Stage 1: text, understanding and generation from scratch, without reasoning.
+
+    jaxreason train experiments/mmada/stage1.py --run runs/mmada/stage1 --tokenizer ""
+
+5x5 mazes, 0.2 M parameters; pictures through the trained image tokenizer `runs/mmada/tokenizer`
+(experiments/mmada/image_tokenizer.py), or with `--tokenizer ""` as one code per cell. Part of
+`experiments/mmada/stages.py`, which says what comes out.
+"""
+
+from jaxreason.data.multimodal.maze_tasks import MazeWorld
+from jaxreason.models import TransformerConfig
+from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
+from jaxreason.objectives.diffusion.tasks import TaskCoefficients
+from jaxreason.training.diffusion.decoding import DecodingConfig
+from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
+from jaxreason.training.loop import TrainConfig
+from jaxreason.training.optimizer import OptimizerConfig
+
+STEPS = 6_000
+
+experiment = MaskedDiffusionExperiment(
+    world=MazeWorld(),
+    tokenizer="runs/mmada/tokenizer",
+    model=TransformerConfig(
+        vocabulary_size=0,
+        layers=3,
+        width=64,
+        heads=4,
+        kv_heads=4,
+        head_size=16,
+        mlp_width=192,
+        attention="bidirectional",
+        unroll=3,
+    ),
+    # The release weighs text 0.1; here it is a task like the others.
+    objective=MaskedDiffusionConfig(coefficients=TaskCoefficients(lm=0.1, lm_chat=1.0)),
+    rows={
+        "draw_maze": 3,
+        "draw_solution": 5,
+        "read_plan": 4,
+        "read_maze": 2,
+        "plan": 4,
+        "text": 1,
+    },
+    decoding=DecodingConfig(),
+    optimizer=OptimizerConfig(
+        method="muon",
+        learning_rate=4e-3,
+        warmup_steps=50,
+        total_steps=STEPS,
+        final_fraction=0.02,
+        b2=0.99,
+    ),
+    train=TrainConfig(steps=STEPS, log_every=50, evaluate_every=1_500, save_every=1_000),
+    held_out=50,
+)
