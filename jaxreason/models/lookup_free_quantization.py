@@ -62,3 +62,21 @@ def bit_entropy(z: Float[Array, "*N K"]) -> tuple[Float[Array, ""], Float[Array,
     mean = jnp.clip(jnp.mean(probability, axis=0), smallest, 1 - smallest)
     used = -(mean * jnp.log(mean) + (1 - mean) * jnp.log1p(-mean))
     return jnp.mean(each), jnp.mean(used)
+
+
+def code_entropy(z: Float[Array, "*N K"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """How undecided single codes are, and how evenly the codebook is used, in nats.
+
+    The entropies of Yu et al. 2023 (section 3.1), over whole codes: unlike `bit_entropy` they tell
+    bits that always agree from bits that say different things. Needs [N, 2^K] numbers.
+
+    Returns:
+        Mean entropy of a code, and entropy of the mean probabilities of the codes.
+    """
+    flat = z.reshape(-1, z.shape[-1])
+    bits = signs_of_codes(jnp.arange(2 ** z.shape[-1]), z.shape[-1])
+    # Bits are independent given z; a bit's logits are those of `bit_entropy`.
+    logs = jax.nn.log_sigmoid(4 * flat[:, None] * bits).sum(-1)
+    each = jnp.mean(-jnp.sum(jnp.exp(logs) * logs, axis=-1))
+    mean = jnp.maximum(jnp.mean(jnp.exp(logs), axis=0), jnp.finfo(logs.dtype).tiny)
+    return each, -jnp.sum(mean * jnp.log(mean))

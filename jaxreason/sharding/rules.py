@@ -51,10 +51,9 @@ TRANSFORMER_RULES: tuple[Rule, ...] = (
     Rule(r"(^|/)layers/(attention|mlp)_norm$", P()),
 )
 
-# Convolutions are [rows, columns, in, out]; their biases and norms are rows, which replicate.
-CONVOLUTION_RULES: tuple[Rule, ...] = (
-    Rule(r"(^|/)kernel$", P(None, None, None, "fsdp"), or_replicate=True),
-)
+# Convolutional models are small beside their activations: every device holds all of one, and the
+# batch is split.
+CONVOLUTION_RULES: tuple[Rule, ...] = (Rule(r"(^|/)kernel$", P()),)
 
 
 def path_name(path: Sequence[Any]) -> str:

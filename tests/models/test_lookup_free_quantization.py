@@ -7,6 +7,7 @@ import pytest
 
 from jaxreason.models.lookup_free_quantization import (
     bit_entropy,
+    code_entropy,
     codes_of,
     commitment,
     signs,
@@ -82,3 +83,27 @@ def test_entropy_is_that_of_the_two_logits():
     undecided, used = bit_entropy(z)
     assert float(undecided) == pytest.approx(float(entropy(probability)), rel=1e-5)
     assert float(used) == pytest.approx(float(entropy(probability.mean(0))), rel=1e-5)
+
+
+def test_entropy_of_codes_is_that_of_all_their_probabilities():
+    z = jax.random.normal(jax.random.key(3), (2, 5, 3))
+    plus = jax.nn.sigmoid(4 * z.reshape(10, 3))
+    bits = (jnp.arange(8)[:, None] >> jnp.arange(2, -1, -1)) & 1
+    codes = jnp.prod(jnp.where(bits, plus[:, None], 1 - plus[:, None]), -1)
+
+    def entropy(p):
+        return -jnp.sum(p * jnp.log(p), -1).mean()
+
+    undecided, used = code_entropy(z)
+    assert float(undecided) == pytest.approx(float(entropy(codes)), rel=1e-4)
+    assert float(used) == pytest.approx(float(entropy(codes.mean(0))), rel=1e-4)
+
+
+def test_only_the_entropy_of_codes_sees_that_two_bits_always_agree():
+    agreeing = jnp.array([[9.0, 9.0], [-9.0, -9.0], [9.0, 9.0], [-9.0, -9.0]])
+    free = jnp.array([[9.0, 9.0], [-9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]])
+    for z, wanted in ((agreeing, np.log(2)), (free, np.log(4))):
+        assert float(bit_entropy(z)[1]) == pytest.approx(np.log(2), rel=1e-5)
+        assert float(code_entropy(z)[1]) == pytest.approx(wanted, rel=1e-5)
+    gradient = jax.grad(lambda z: code_entropy(z)[1])(jnp.full((2, 3), 90.0))
+    assert bool(jnp.isfinite(gradient).all())

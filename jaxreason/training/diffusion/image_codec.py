@@ -1,5 +1,6 @@
 """A trained image tokenizer as a codec: pictures in, codes out, and back."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -19,6 +20,18 @@ from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.runs import experiment_from_json, read_config
 from jaxreason.training.stored_batches import read_arrays, write_arrays
 from jaxreason.types import Params
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(config: MagvitConfig, params: Params, images: jax.Array) -> jax.Array:
+    return Magvit(config).encode(params, from_pixels(images))[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decode(
+    config: MagvitConfig, grid: tuple[int, int], params: Params, codes: jax.Array
+) -> jax.Array:
+    return to_pixels(Magvit(config).decode_codes(params, codes, grid))
 
 
 class MagvitCodec:
@@ -51,17 +64,6 @@ class MagvitCodec:
         self.codes = config.codes
         self.tokens = self.grid[0] * self.grid[1]
         self.params = params
-        model = Magvit(config)
-
-        @jax.jit
-        def encode(params: Params, images: jax.Array) -> jax.Array:
-            return model.encode(params, from_pixels(images))[0]
-
-        @jax.jit
-        def decode(params: Params, codes: jax.Array) -> jax.Array:
-            return to_pixels(model.decode_codes(params, codes, self.grid))
-
-        self._encode, self._decode = encode, decode
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -81,7 +83,10 @@ class MagvitCodec:
             InputError: images of another shape or type.
         """
         images = check_images(images, self.picture)
-        return self._in_batches(self._encode, images, np.empty((0, self.tokens), np.int32))
+        nothing = np.empty((0, self.tokens), np.int32)
+        return self._in_batches(
+            lambda rows: _encode(self.config, self.params, rows), images, nothing
+        )
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """uint8 [n, rows, columns, 3] from whole numbers [n, tokens].
@@ -90,16 +95,21 @@ class MagvitCodec:
             InputError: codes of another shape, or outside the codebook.
         """
         codes = check_codes(codes, self.tokens, self.codes).astype(np.int32)
-        return self._in_batches(self._decode, codes, np.empty((0, *self.picture, 3), np.uint8))
+        nothing = np.empty((0, *self.picture, 3), np.uint8)
+
+        def decode(rows: np.ndarray) -> jax.Array:
+            return _decode(self.config, self.grid, self.params, rows)
+
+        return self._in_batches(decode, codes, nothing)
 
     def _in_batches(
-        self, function: Callable[..., jax.Array], rows: np.ndarray, nothing: np.ndarray
+        self, function: Callable[[np.ndarray], jax.Array], rows: np.ndarray, nothing: np.ndarray
     ) -> np.ndarray:
         parts = [nothing]
         for first in range(0, len(rows), self.batch_size):
             part = rows[first : first + self.batch_size]
             filled = np.resize(part, (self.batch_size, *rows.shape[1:]))
-            parts.append(np.asarray(function(self.params, filled))[: len(part)])
+            parts.append(np.asarray(function(filled))[: len(part)])
         return np.concatenate(parts)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxreason.data.multimodal.pictures import (
     PictureBatches,
@@ -52,7 +52,9 @@ class ImageTokenizerExperiment:
     """
 
     data: PictureData = field(default_factory=PictureData)
-    model: MagvitConfig = field(default_factory=MagvitConfig)
+    model: MagvitConfig = field(
+        default_factory=lambda: MagvitConfig(8, (1, 2, 4), (1, 1, 1), (1, 2, 4), (1, 1, 1), 6, 4)
+    )
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -64,6 +66,11 @@ class ImageTokenizerExperiment:
         for name in ("batch_size", "validation_pictures"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.loss.entropy_of == "codes" and self.model.code_bits > 12:
+            raise InputError(
+                f"loss.entropy_of is 'codes' with model.code_bits {self.model.code_bits}: each "
+                "code of a batch would need 2^bits numbers; above 12 bits use 'bits'"
+            )
         self.model.grid(*self.data.picture)
 
     def as_json(self) -> dict[str, Any]:
@@ -93,12 +100,12 @@ class ImageTokenizerExperiment:
             batches=PictureBatches(source, self.batch_size, *processes),
             mesh=mesh,
             rules=CONVOLUTION_RULES,
-            evaluate_fn=self._evaluate(held_out, mesh) if self.train.evaluate_every else None,
+            evaluate_fn=self._evaluate(held_out) if self.train.evaluate_every else None,
             config_json=self.as_json(),
             progress=progress,
         )
-        params = _gathered(result.state.params, mesh)
         if jax.process_index() == 0:
+            params = jax.device_get(result.state.params)
             codec = MagvitCodec(self.model, params, self.data.picture)
             measures = measure_tokenizer(codec, held_out, self.validation_pictures)
             write_tokenizer_report(Path(run_directory), measures, int(result.state.step))
@@ -114,26 +121,12 @@ class ImageTokenizerExperiment:
                 f"({self.train.accumulation}) x mesh axes replica x fsdp ({sharing})"
             )
 
-    def _evaluate(
-        self, held_out: PictureSource, mesh: Mesh | None
-    ) -> Callable[[Params, int], Mapping[str, float]]:
-        codecs: list[MagvitCodec] = []
-
+    def _evaluate(self, held_out: PictureSource) -> Callable[[Params, int], Mapping[str, float]]:
         def evaluate(params: Params, step: int) -> Mapping[str, float]:
             del step
-            whole = _gathered(params, mesh)
-            if not codecs:
-                codecs.append(MagvitCodec(self.model, whole, self.data.picture))
-            codecs[0].params = whole
-            numbers = measure_tokenizer(codecs[0], held_out, self.validation_pictures).numbers
+            # Every device holds them whole; see CONVOLUTION_RULES.
+            codec = MagvitCodec(self.model, jax.device_get(params), self.data.picture)
+            numbers = measure_tokenizer(codec, held_out, self.validation_pictures).numbers
             return {f"validation_{name}": value for name, value in numbers.items()}
 
         return evaluate
-
-
-def _gathered(params: Params, mesh: Mesh | None) -> Params:
-    """The parameters whole, on the host."""
-    if mesh is not None:
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        params = jax.jit(lambda tree: tree, out_shardings=everywhere)(params)
-    return jax.device_get(params)
