@@ -42,6 +42,10 @@ class Import:
     """number of image codes; 8192 where there is an offset"""
     dtype: Literal["float32", "bfloat16"] | None = None
     """of the parameters; as stored by default"""
+    vocabulary_size: int | None = None
+    """extend the vocabulary to so many ids: 134656 makes a LLaDA what MMaDA starts from"""
+    seed: int = 0
+    """of the rows that are new then"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def _import(options: Import) -> str:
         image_offset=options.image_offset,
         image_codes=options.image_codes,
         dtype=options.dtype,
+        vocabulary_size=options.vocabulary_size,
+        seed=options.seed,
     )
     shape = imported.model
     images = f", images from id {imported.image_offset} on" if imported.image_codes else ""

@@ -95,29 +95,26 @@ def extend_vocabulary(
     new is drawn from a normal distribution; all else is left as it is.
 
     Args:
-        params: of a model with a head of its own.
+        params: of a model; without a head of its own, only the embedding grows.
         rows: number of token ids then.
         key: of the draw.
         deviation: of the new numbers; 0.02 is LLaDA's `init_std`.
 
     Raises:
-        InputError: fewer rows than there are, or no head.
+        InputError: fewer rows than there are.
     """
-    if "head" not in params:
-        raise InputError("parameters have no head of their own, so no vocabulary to extend")
-    old, width = params["embedding"].shape
+    old = len(params["embedding"])
     if rows < old:
         raise InputError(f"a vocabulary of {old} ids cannot be extended to {rows}")
+
+    def longer(table: Any, axis: int, key: PRNGKeyArray) -> jax.Array:
+        shape = list(table.shape)
+        shape[axis] = rows - old
+        fresh = (deviation * jax.random.normal(key, shape)).astype(table.dtype)
+        return jnp.concatenate([table, fresh], axis)
+
     into, out = jax.random.split(key)
-
-    def drawn(key: PRNGKeyArray, shape: tuple[int, ...], like: Any) -> jax.Array:
-        return (deviation * jax.random.normal(key, shape)).astype(like.dtype)
-
-    embedding, head = params["embedding"], params["head"]
-    fresh_rows = drawn(into, (rows - old, width), embedding)
-    fresh_columns = drawn(out, (width, rows - old), head)
-    return {
-        **params,
-        "embedding": jnp.concatenate([embedding, fresh_rows]),
-        "head": jnp.concatenate([head, fresh_columns], axis=1),
-    }
+    extended = {**params, "embedding": longer(params["embedding"], 0, into)}
+    if "head" in params:
+        extended["head"] = longer(params["head"], 1, out)
+    return extended

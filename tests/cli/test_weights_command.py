@@ -58,12 +58,19 @@ def test_an_imported_run_computes(published, tmp_path):
     np.testing.assert_allclose(model.unembed(params, hidden)[0, 8, :4], expected, atol=0.03)
 
 
-def test_what_is_said_of_images_and_padding_is_kept(published, tmp_path):
-    options = ["--image-offset", "50", "--image-codes", "8", "--mask-mode", "bool"]
+def test_an_extended_vocabulary_and_what_is_said_of_images_and_padding_are_kept(
+    published, tmp_path
+):
+    options = ["--image-offset", "60", "--image-codes", "8", "--mask-mode", "bool"]
+    options += ["--vocabulary-size", "70"]
     assert run("import", published, "--run", tmp_path / "run", *IDS, *options) == 0
     assert run("export", tmp_path / "run", tmp_path / "a") == 0
-    kept = LladaMetadata("bool", 50, 8)
+    kept = LladaMetadata("bool", 60, 8)
     assert llada_metadata(tmp_path / "a") == kept
+    name = "model.transformer.ff_out.weight"
+    old, new = open_weights(published)[name], open_weights(tmp_path / "a")[name]
+    assert new.shape == (70, 32)
+    assert new[:60].tobytes() == old.tobytes()
     assert run("import", tmp_path / "a", "--run", tmp_path / "again", *IDS) == 0
     assert load_run(tmp_path / "again").experiment.metadata() == kept
 
@@ -74,6 +81,7 @@ def test_what_is_said_of_images_and_padding_is_kept(published, tmp_path):
         ([], "mask must be given"),
         (["--mask", "60", "--eos", "3"], "mask is 60; the model has ids 0..59"),
         ([*IDS, "--image-offset", "50"], "image_codes 8192 from image_offset 50 on end beyond"),
+        ([*IDS, "--vocabulary-size", "50"], "vocabulary_size is 50"),
         ([*IDS, "--image-codes", "4"], "expected both or neither"),
         ([*IDS, "--mask-mode", "some"], "some"),
     ],

@@ -1,10 +1,13 @@
 """Sizes of the named shapes, counted without allocating them."""
 
+import math
+
 import jax
 import pytest
 
 from jaxreason.errors import InputError
 from jaxreason.models import PRESETS, Transformer, TransformerConfig, count_parameters, preset
+from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 
 CORE = 357_898_112
 
@@ -34,6 +37,15 @@ def test_llada_and_mmada_have_the_published_sizes():
     assert (config.norm_epsilon, config.rope_base, config.tied) == (1e-5, 5e5, False)
     with pytest.raises(InputError, match="mmada_tiny' has no vocabulary"):
         preset("mmada_tiny")
+
+
+def test_the_blocks_of_mmada_are_split_over_all_devices_of_a_mesh():
+    mesh = jax.make_mesh((1, 4, 2, 1), ("replica", "fsdp", "tensor", "sequence"))
+    shapes = jax.eval_shape(Transformer(preset("mmada_8b")).init, jax.random.key(0))
+    shardings = match_rules(TRANSFORMER_RULES, shapes, mesh)
+    for name, leaf in shapes["layers"].items():
+        shard = math.prod(shardings["layers"][name].shard_shape(leaf.shape))
+        assert leaf.size == shard * (1 if name.endswith("norm") else 8), name
 
 
 def test_unknown_names_and_impossible_shapes_are_named():

@@ -147,6 +147,8 @@ def test_more_ids_leave_the_old_ones_as_they_were(tmp_path):
     assert 0.01 < float(jnp.std(longer["embedding"][60:].astype(jnp.float32))) < 0.03
     export_llada(longer, tmp_path / "a", config)
     assert llada_config(tmp_path / "a").vocabulary_size == 68
+    tied = {name: leaf for name, leaf in params.items() if name != "head"}
+    assert set(extend_vocabulary(tied, 68, jax.random.key(0))) == set(tied)
     with pytest.raises(InputError, match="60 ids cannot be extended to 59"):
         extend_vocabulary(params, 59, jax.random.key(0))
 

@@ -1,6 +1,6 @@
 """Published weights as a run directory, and runs as published weights."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
+from jaxreason.models.llada import extend_vocabulary
 from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.files import claim, settle_config
 from jaxreason.training.runs import load_run
@@ -96,6 +97,8 @@ def import_run(
     image_offset: int | None = None,
     image_codes: int | None = None,
     dtype: Dtype | None = None,
+    vocabulary_size: int | None = None,
+    seed: int = 0,
 ) -> ImportedModel:
     """Makes a run directory of a LLaDA or MMaDA checkpoint, for `load_run` and the samplers.
 
@@ -110,6 +113,9 @@ def import_run(
         image_offset: id of image code 0: in published MMaDA files, the length of its tokenizer.
         image_codes: number of image codes; the published 8192 where an offset is given.
         dtype: of the parameters; as stored if None.
+        vocabulary_size: extend the vocabulary to so many ids, see `extend_vocabulary`: 134656
+            makes a LLaDA what MMaDA's training starts from.
+        seed: of the rows that are new then.
 
     Raises:
         InputError: the run directory has files, weights are missing, unknown or of another shape,
@@ -124,8 +130,14 @@ def import_run(
     config = llada_config(folder, dtype=dtype)
     offset = kept.image_offset if image_offset is None else image_offset
     codes = kept.image_codes or (0 if offset is None else 8192)
+    size = config.vocabulary_size if vocabulary_size is None else vocabulary_size
+    if size < config.vocabulary_size:
+        raise InputError(
+            f"vocabulary_size is {size}; {folder} has {config.vocabulary_size} ids, so expected "
+            "at least as many"
+        )
     imported = ImportedModel(
-        config,
+        replace(config, vocabulary_size=size),
         _id("mask", mask, LLADA_MASK, config),
         _id("eos", eos, LLADA_EOS, config),
         mask_mode or kept.mask_mode,
@@ -135,6 +147,8 @@ def import_run(
         str(folder),
     )
     params = import_llada(folder, config, dtype=dtype)
+    if size > config.vocabulary_size:
+        params = extend_vocabulary(params, size, jax.random.key(seed))
     with claim(run_directory):
         settle_config(run_directory, imported.as_json(), begun=False)
         checkpoints = Checkpoints(run_directory)
