@@ -50,7 +50,8 @@ def check_prompts(
 ) -> tuple[str, ...]:
     """The names a sampler of pictures reads.
 
-    Shapes are checked always, contents only if they are concrete (not within a jitted function).
+    Shapes are checked always, contents only if they are all here (not within a jitted
+    function, nor partly with other processes).
 
     Raises:
         InputError: an array is missing or of another shape than [B, T]; a row without exactly
@@ -69,7 +70,7 @@ def check_prompts(
                 f"prompts have {name} of shape {prompts[name].shape} and tokens of shape {shape}; "
                 "expected the same [B, T], not empty"
             )
-    if any(isinstance(prompts[name], jax.core.Tracer) for name in names):
+    if not all(_readable(prompts[name]) for name in names):
         return names
     arrays = {name: np.asarray(prompts[name]) for name in names}
     _check_slots(arrays, tokens, mask_id, image_offset, image_codes)
@@ -111,3 +112,9 @@ def _first_wrong(wrong: np.ndarray, values: np.ndarray, name: str, expected: str
             f"prompt {row} has {values[row, column]} at position {column} of {name}; "
             f"expected {expected}"
         )
+
+
+def _readable(array: jax.Array | np.ndarray) -> bool:
+    if isinstance(array, jax.core.Tracer):
+        return False
+    return not isinstance(array, jax.Array) or array.is_fully_addressable

@@ -15,6 +15,7 @@ from jaxreason.sampling.diffusion.images import (
     diffusion_image,
     image_logits,
 )
+from jaxreason.sharding.mesh import MeshConfig, make_mesh, place_batch
 
 TEXTS = [[6, 7, 8], [9], [], [10, 6]]
 PARAMS = params()
@@ -197,3 +198,13 @@ def put(array, at, value):
 def test_prompts_that_do_not_fit_are_refused(batch, message):
     with pytest.raises(InputError, match=message):
         SAMPLER(PARAMS, batch, KEY)
+
+
+def test_rows_split_over_devices_give_the_same_pictures():
+    batch = prompts(TEXTS * 2)
+    mesh = make_mesh(MeshConfig(fsdp=8))
+    with jax.set_mesh(mesh):
+        split = SAMPLER(PARAMS, place_batch(batch, mesh), KEY)
+    whole = SAMPLER(PARAMS, batch, KEY)
+    np.testing.assert_array_equal(split.codes, whole.codes)
+    np.testing.assert_array_equal(split.order, whole.order)
