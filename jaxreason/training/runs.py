@@ -54,11 +54,11 @@ class Run(typing.NamedTuple):
     step: int
 
 
-def load_experiment(path: str | Path) -> Any:
-    """The `experiment` defined in a Python file, which is executed.
+def load_module(path: str | Path) -> types.ModuleType:
+    """A Python file of experiments as a module; it is executed.
 
     Raises:
-        InputError: no such file, it fails, or it defines no `experiment`.
+        InputError: no such file, or it fails.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,7 +75,16 @@ def load_experiment(path: str | Path) -> Any:
         raise
     except Exception as error:
         raise InputError(f"experiment file {path} fails: {error!r}") from error
-    experiment = getattr(module, "experiment", None)
+    return module
+
+
+def load_experiment(path: str | Path) -> Any:
+    """The `experiment` defined in a Python file, which is executed.
+
+    Raises:
+        InputError: no such file, it fails, or it defines no `experiment`.
+    """
+    experiment = getattr(load_module(path), "experiment", None)
     if not dataclasses.is_dataclass(experiment) or not hasattr(experiment, "as_json"):
         raise InputError(
             f"experiment file {path} must define `experiment`, such as a MazeExperiment; "

@@ -1,6 +1,7 @@
 """Published settings of MMaDA: learning rates, rows and sizes agree with what was released."""
 
-import importlib.util
+import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -10,16 +11,14 @@ import pytest
 from jaxreason.models import Transformer
 from jaxreason.models.presets import count_parameters
 from jaxreason.training.optimizer import learning_rate
+from jaxreason.training.runs import load_experiment, load_module
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "mmada"
 
 
 def load(name):
     """A file of the folder as a module."""
-    spec = importlib.util.spec_from_file_location(f"mmada_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(FOLDER / f"{name}.py")
 
 
 published = load("published")
@@ -67,3 +66,45 @@ def test_the_published_model_has_8_billion_parameters():
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     assert count_parameters(shapes) == 8_082_690_048
     assert published.released("stage1").layout().ids.size == model.config.vocabulary_size
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage2_mixed_cot", "gpu_stage1", "pod_8b"])
+def test_every_config_is_an_experiment_whose_rows_fit(name):
+    experiment = load_experiment(FOLDER / f"{name}.py")
+    if name in ("stage1", "stage2_mixed_cot"):
+        experiment = dataclasses.replace(experiment, tokenizer="")
+    # The rows have room for what the data set holds, and the schedule ends with the run.
+    source = experiment.source(count=64)
+    assert source.layout.length == source.layout.text_length + source.codec.tokens + 3
+    assert experiment.optimizer.total_steps == experiment.train.steps
+    model = experiment.transformer()
+    assert model.config.vocabulary_size == source.vocabulary.size
+    assert json.loads(json.dumps(experiment.as_json()))["kind"] == "masked_diffusion"
+
+
+def test_the_second_stage_goes_on_with_the_first_ones_model_and_tokens():
+    for first, second in (
+        ("stage1", "stage2_mixed_cot"),
+        ("gpu_stage1", "gpu_stage2_mixed_cot"),
+    ):
+        one, two = (load_experiment(FOLDER / f"{name}.py") for name in (first, second))
+        assert dataclasses.replace(two.model, remat=one.model.remat) == one.model
+        assert (two.world.width, two.world.height) == (one.world.width, one.world.height)
+        assert two.tokenizer == one.tokenizer
+        assert two.base.endswith("stage1")
+        assert (one.world.reasoning, two.world.reasoning) == ("none", "correct")
+
+
+def test_the_8_billion_model_fits_its_pod_on_paper():
+    pod = load("pod_8b")
+    found = pod.check()
+    assert found.parameters == 8_082_690_048
+    assert found.row_tokens == 1_539
+    assert found.rows_per_group * 32 == pod.ROWS
+    # Parameters and two moments in float32, split over the mesh but for small leaves.
+    assert 12 * found.parameters / pod.DEVICES <= found.state_bytes < 2 * 2**30
+    rows = sum(pod.experiment.rows.values())
+    assert (rows * 64, rows * 64 % (32 * 1)) == (pod.ROWS, 0)
+    loss, metrics = pod.abstract_loss()
+    assert (loss.shape, loss.dtype) == ((), np.float32)
+    assert {"loss", "loss_t2i", "loss_lm_chat", "loss_mmu", "loss_r2i"} <= metrics.keys()
