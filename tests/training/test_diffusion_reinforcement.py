@@ -69,7 +69,11 @@ def assert_equal(first, second):
 
 @pytest.mark.parametrize(
     ("task", "method", "rollout"),
-    [("plan", "unigrpo", {"minibatches": 2}), ("draw_solution", "trace_rl", {})],
+    [
+        ("plan", "unigrpo", {"minibatches": 2}),
+        ("draw_solution", "trace_rl", {}),
+        ("draw_solution", "vrpo", {}),
+    ],
 )
 def test_a_run_cut_after_any_step_continues_to_the_same_bits(base, tmp_path, task, method, rollout):
     whole = experiment(base, task=task, method=method, rollout=rollout, train={"evaluate_every": 3})

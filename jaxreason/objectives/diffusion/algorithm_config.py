@@ -12,9 +12,11 @@ from typing import Literal, get_args
 from jaxreason.errors import InputError
 from jaxreason.objectives.kl_divergence import KL_ESTIMATORS, KLEstimator
 
-Noise = Literal["timesteps", "full", "uniform", "coupled", "exact_pairs", "blocks", "trace"]
+Noise = Literal[
+    "timesteps", "full", "uniform", "coupled", "exact_pairs", "exact", "blocks", "trace"
+]
 TimestepRule = Literal["alg1", "example_stride", "random"]
-Surrogate = Literal["token", "coupled", "sequence", "reinforce", "bounds"]
+Surrogate = Literal["token", "coupled", "sequence", "reinforce", "bounds", "preference"]
 Advantage = Literal["grpo", "centered", "rloo", "wd1"]
 StandardDeviation = Literal["population", "sample", "none"]
 Aggregation = Literal["masked_tokens", "response_length", "response_sum", "token_pool"]
@@ -33,7 +35,8 @@ class DiffusionAlgorithmConfig:
 
     Attributes:
         noise: how responses are masked, see `jaxreason.objectives.diffusion.noising`.
-        surrogate: what the advantage multiplies, see `jaxreason.objectives.diffusion.policy`.
+        surrogate: what the advantage multiplies, see `jaxreason.objectives.diffusion.policy`; or
+            "preference" of the best over the worst answer of each group.
         advantage: within the group: "grpo" (R - mean) / deviation, "centered" R - mean, "rloo"
             R minus the mean of the others, "wd1" softmax(A) - softmax(-A) of centred A, times the
             group's size.
@@ -50,7 +53,7 @@ class DiffusionAlgorithmConfig:
         kl_target: KL to the frozen "reference" or to the "old" policy that sampled.
         kl_coefficient: its weight, beta (open; dLLM-RL's); 0 for none.
         kl_summed: the KL is summed over masked tokens whatever the aggregation (dLLM-RL).
-        timestep_rule: spacing of the noise levels of the updates, see `noising.timesteps`.
+        timestep_rule: spacing of the noise levels of the updates, see `timesteps`.
         total_timesteps: T.
         first_timestep: range of the random start, its upper end included; None for 0 to T - 1.
         timestep_scope: one start per "update" (Algorithm 1) or per "response" (the prose).
@@ -68,6 +71,7 @@ class DiffusionAlgorithmConfig:
             "counted": part of the response.
         upper_power: power of the upper bound, for "bounds".
         upper_share: share of the upper bound where the advantage is negative, for "bounds".
+        preference_beta: strength of the reference, for "preference".
 
     Raises:
         InputError: an unknown name, a number out of range, or choices that exclude each other.
@@ -100,6 +104,7 @@ class DiffusionAlgorithmConfig:
     tail: Tail = "noised"
     upper_power: float = 1.0
     upper_share: float = 0.5
+    preference_beta: float = 0.2
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -109,7 +114,8 @@ class DiffusionAlgorithmConfig:
     @property
     def needs_reference(self) -> bool:
         """Whether log-probabilities of the frozen reference are used."""
-        return self.kl_coefficient > 0 and self.kl_target == "reference"
+        penalised = self.kl_coefficient > 0 and self.kl_target == "reference"
+        return penalised or self.surrogate == "preference"
 
     @property
     def needs_order(self) -> bool:
@@ -162,8 +168,9 @@ def _check_numbers(config: DiffusionAlgorithmConfig) -> None:
     for name in ("kl_coefficient", "epsilon"):
         value = getattr(config, name)
         check(name, value >= 0 and math.isfinite(value), "a finite number, at least 0")
-    power = config.upper_power
-    check("upper_power", power > 0 and math.isfinite(power), "a finite number above 0")
+    for name in ("upper_power", "preference_beta"):
+        value = getattr(config, name)
+        check(name, value > 0 and math.isfinite(value), "a finite number above 0")
     for name in ("prompt_mask", "upper_share"):
         check(name, 0 <= getattr(config, name) <= 1, "a number between 0 and 1")
     low, high = config.ratio_range
@@ -185,10 +192,11 @@ def _check_combinations(config: DiffusionAlgorithmConfig) -> None:
             f"surrogate={config.surrogate!r} with noise={config.noise!r}: complementary masks "
             "and the surrogate that joins them belong together, expected 'coupled' for both"
         )
-    if config.surrogate == "sequence" and config.noise not in ("exact_pairs", "full"):
+    likelihoods = ("exact", "exact_pairs", "full")
+    if config.surrogate in ("sequence", "preference") and config.noise not in likelihoods:
         raise InputError(
-            f"surrogate='sequence' with noise={config.noise!r}: the weights of this noise make no "
-            "likelihood of the response; expected 'exact_pairs' or 'full'"
+            f"surrogate={config.surrogate!r} with noise={config.noise!r}: the weights of this "
+            f"noise make no likelihood of the response; expected one of {', '.join(likelihoods)}"
         )
     if config.kl_summed and config.aggregation == "token_pool":
         raise InputError(
@@ -205,8 +213,8 @@ def _check_combinations(config: DiffusionAlgorithmConfig) -> None:
             f"aggregation={config.aggregation!r} with surrogate={config.surrogate!r}, which has "
             f"one value per response: expected one of {', '.join(known)}"
         )
-    if config.surrogate == "bounds" and config.kl_coefficient > 0:
+    if config.surrogate in ("bounds", "preference") and config.kl_coefficient > 0:
         raise InputError(
-            f"kl_coefficient={config.kl_coefficient} with surrogate='bounds', whose two values are "
-            "no log-probabilities of one distribution: expected 0"
+            f"kl_coefficient={config.kl_coefficient} with surrogate={config.surrogate!r}, which "
+            "has no KL term: expected 0"
         )

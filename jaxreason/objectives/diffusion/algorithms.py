@@ -101,4 +101,18 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
         draws=2,
         tail="masked",
     ),
+    # VRPO of LLaDA 1.5 (arXiv 2505.19223): DPO on ELBOs of 8 noise levels with one mask each, the
+    # same for policy and reference; beta 0.2. There on given pairs, here on each group's best and
+    # worst answer; updates are ours.
+    "vrpo": DiffusionAlgorithmConfig(
+        noise="exact",
+        surrogate="preference",
+        advantage="centered",
+        standard_deviation="none",
+        aggregation="response_sum",
+        updates=2,
+        kl_coefficient=0.0,
+        draws=8,
+        tail="counted",
+    ),
 }

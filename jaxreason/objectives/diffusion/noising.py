@@ -7,6 +7,7 @@
 | `uniform`     | a share drawn from `ratio_range`: dLLM-RL's random_masking                     |
 | `coupled`     | all, a random part, and the rest: coupled-GRPO (arXiv 2506.20639)              |
 | `exact_pairs` | k tokens, k uniform in 0..L, and the L - k others: ESPO (arXiv 2512.03759)     |
+| `exact`       | k tokens, k uniform in 1..L, levels stratified: VRPO (arXiv 2505.19223)         |
 | `blocks`      | what follows a random block, and part of the block: SPG                        |
 | `trace`       | what the sampler had not revealed before a step of it: TraceRL                 |
 
@@ -19,14 +20,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxreason.errors import InputError
-from jaxreason.objectives.diffusion.algorithm_config import (
-    TIMESTEP_RULES,
-    DiffusionAlgorithmConfig,
-)
+from jaxreason.objectives.diffusion.algorithm_config import DiffusionAlgorithmConfig
 from jaxreason.objectives.diffusion.corruption import ranks
+from jaxreason.objectives.diffusion.timesteps import noise_levels
 
 Rows = Mapping[str, Array]
 """`maskable [B, T]` (places of the response, those after its end token included), `counted [B, T]`
@@ -45,46 +44,6 @@ class Noise(NamedTuple):
 
     masked: Bool[Array, "B K T"]
     weights: Float[Array, "B K T"]
-
-
-def timesteps(
-    rule: str,
-    updates: int,
-    total: int,
-    first: Int[Array, "..."] | int,
-    key: PRNGKeyArray | None = None,
-) -> Int[Array, "N ..."]:
-    """Noise levels t_1 .. t_N of the inner updates.
-
-    - "alg1": floor((n - 1) / (N - 1) (T - t_1) + t_1), from the start evenly up to T (MMaDA,
-      Algorithm 1); a single update uses t_1.
-    - "example_stride": t_1 + (n - 1) T / N, the spacing of the paper's worked example (section
-      5.2). Levels above T go on from the bottom, where the paper says nothing: each level is then
-      uniform, and they stay evenly spread.
-    - "random": each uniform on 1..T, the baseline of the paper's figure 4; ignores the start.
-
-    Args:
-        rule: one of `TIMESTEP_RULES`.
-        updates: N.
-        total: T.
-        first: t_1, of any shape.
-        key: for "random".
-
-    Raises:
-        InputError: unknown rule, or "random" without a key.
-    """
-    first = jnp.asarray(first, jnp.int32)
-    number = jnp.arange(updates).reshape(-1, *(1,) * first.ndim)
-    match rule:
-        case "alg1":
-            return first + number * (total - first) // max(updates - 1, 1)
-        case "example_stride":
-            return (first + number * total // updates - 1) % total + 1
-        case "random" if key is not None:
-            return jax.random.randint(key, (updates, *first.shape), 1, total + 1)
-        case "random":
-            raise InputError("timestep_rule='random' needs a key")
-    raise InputError(f"timestep_rule={rule!r}: expected one of {', '.join(TIMESTEP_RULES)}")
 
 
 def response_lengths(config: DiffusionAlgorithmConfig, rows: Rows) -> Float[Array, " B"]:
@@ -124,24 +83,13 @@ def draw_noise(
             "'order'"
         )
     level_key, draw_key = jax.random.split(key)
-    levels = _levels(config, rows["keys"].shape[0], level_key)
+    levels = noise_levels(config, rows["keys"].shape[0], level_key)
     keys = jax.random.split(draw_key, config.updates)
 
     def one(levels: Array, key: PRNGKeyArray) -> Noise:
         return _draw(config, rows, levels, key, group, steps)
 
     return jax.vmap(one)(levels, keys)
-
-
-def _levels(config: DiffusionAlgorithmConfig, rows: int, key: PRNGKeyArray) -> Float[Array, "N B"]:
-    """Masked shares t_n / T; one per update, or one per update and response."""
-    start_key, rule_key = jax.random.split(key)
-    low, high = config.first_timestep or (0, config.total_timesteps - 1)
-    shape = (rows,) if config.timestep_scope == "response" else (1,)
-    first = jax.random.randint(start_key, shape, low, high + 1)
-    total = config.total_timesteps
-    chosen = timesteps(config.timestep_rule, config.updates, total, first, rule_key)
-    return jnp.broadcast_to(chosen / total, (config.updates, rows))
 
 
 def _draw(
@@ -162,6 +110,9 @@ def _draw(
         maskable = counted
     if config.noise == "trace":
         noise = _trace(rows["order"], maskable, counted, config.shrink, steps)
+    elif config.noise == "exact":
+        noise = elbo_noise(maskable, key, config.draws)
+        noise = Noise(noise.masked, jnp.where(counted[:, None], noise.weights, 0.0))
     else:
         parts = [
             _random(config, maskable, counted, levels, jax.random.fold_in(key, draw), group)
@@ -175,6 +126,34 @@ def _draw(
         uniform = jax.random.uniform(jax.random.fold_in(key, config.draws), hidden.shape)
         hidden |= prompt[:, None] & (uniform < config.prompt_mask)
     return Noise(hidden, noise.weights)
+
+
+def elbo_noise(maskable: Bool[Array, "B T"], key: PRNGKeyArray, draws: int) -> Noise:
+    """Masks and weights of an unbiased ELBO estimate: k of L tokens, k uniform in 1..L, weight L/k.
+
+    Each draw has a level and a mask of its own, the best use of a budget (VRPO, arXiv 2505.19223,
+    section 3.3); draw i's level lies in the i-th of `draws` equal parts.
+
+    Args:
+        maskable: [B, T], the places of the response; others are never masked.
+        key: of the draws.
+        draws: K.
+
+    Returns:
+        `masked` and `weights`, [B, K, T].
+    """
+    if draws < 1:
+        raise InputError(f"draws={draws}: expected at least 1")
+    count, length = maskable.shape
+    level_key, place_key = jax.random.split(key)
+    level = (jnp.arange(draws) + jax.random.uniform(level_key, (count, draws))) / draws
+    total = maskable.sum(axis=1)[:, None]
+    size = jnp.minimum(jnp.floor(level * total).astype(total.dtype), total - 1) + 1
+    uniform = jax.random.uniform(place_key, (count, draws, length))
+    among = jnp.broadcast_to(maskable[:, None], uniform.shape)
+    masked = among & (ranks(uniform, among) < size[..., None])
+    scale = total / jnp.maximum(size, 1) / draws
+    return Noise(masked, jnp.where(masked, scale[..., None], 0.0))
 
 
 def _random(

@@ -7,16 +7,16 @@ what both share cancels. The masks ride in the batch, together with what the ref
 them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
-from jaxreason.objectives.diffusion.corruption import ranks
-from jaxreason.objectives.diffusion.noising import Noise, Rows
+from jaxreason.objectives.aggregation import mean
 from jaxreason.objectives.diffusion.policy import noised_log_probabilities
 from jaxreason.objectives.diffusion.policy_losses import sequence_elbo
 from jaxreason.objectives.preference_losses import sigmoid_loss
@@ -25,33 +25,26 @@ from jaxreason.types import Batch, Metrics, Objective, Params
 NEEDED = ("tokens", "keys", "masked", "weights", "reference_log_probabilities")
 
 
-def elbo_noise(rows: Rows, key: PRNGKeyArray, draws: int) -> Noise:
-    """Masks and weights of an unbiased ELBO estimate: k of L tokens, k uniform in 1..L, weight L/k.
+def preference_pairs(
+    rows: Mapping[str, np.ndarray], rewards: np.ndarray, group: int
+) -> dict[str, np.ndarray]:
+    """Of each group the answer with the highest and the one with the lowest reward, as one pair.
 
-    Each draw has a level and a mask of its own, VRPO's optimal allocation of a budget; levels are
-    stratified: draw i's lies in the i-th of `draws` equal parts.
+    The first of equals is taken; pairs of equal rewards get `pair_weights` 0.
 
     Args:
-        rows: `maskable [B, T]`, the places of the response; others are never masked.
-        key: of the draws.
-        draws: K.
+        rows: arrays [B, ...], the answers to one prompt next to each other.
+        rewards: [B].
+        group: answers per prompt.
 
     Returns:
-        `masked` and `weights`, [B, K, T].
+        The arrays as [B / group, 2, ...], and `pair_weights` float32 [B / group].
     """
-    if draws < 1:
-        raise InputError(f"draws={draws}: expected at least 1")
-    maskable = rows["maskable"]
-    count, length = maskable.shape
-    level_key, place_key = jax.random.split(key)
-    level = (jnp.arange(draws) + jax.random.uniform(level_key, (count, draws))) / draws
-    total = maskable.sum(axis=1)[:, None]
-    size = jnp.minimum(jnp.floor(level * total).astype(total.dtype), total - 1) + 1
-    uniform = jax.random.uniform(place_key, (count, draws, length))
-    among = jnp.broadcast_to(maskable[:, None], uniform.shape)
-    masked = among & (ranks(uniform, among) < size[..., None])
-    scale = total / jnp.maximum(size, 1) / draws
-    return Noise(masked, jnp.where(masked, scale[..., None], 0.0))
+    grouped = np.asarray(rewards).reshape(-1, group)
+    first = np.arange(len(grouped)) * group
+    chosen = np.stack([first + grouped.argmax(axis=1), first + grouped.argmin(axis=1)], axis=1)
+    pairs = {name: np.asarray(values)[chosen] for name, values in rows.items()}
+    return {**pairs, "pair_weights": (np.ptp(grouped, axis=1) > 0).astype(np.float32)}
 
 
 def diffusion_preference(
@@ -67,7 +60,7 @@ def diffusion_preference(
 
     Batch, one pair per row, the chosen response first: `tokens [B, 2, T]`, `keys [B, 2, T]`,
     `masked [B, 2, K, T]`, `weights [B, 2, K, T]`, `reference_log_probabilities [B, 2, K, T]`, all
-    under the same masks.
+    under the same masks; `pair_weights [B]` if pairs do not count alike.
 
     Metrics, (sum, count) over pairs: `loss`, `margin` (beta times the difference), `accuracy`
     (positive margins), `chosen_elbo`, `rejected_elbo`.
@@ -103,14 +96,16 @@ def diffusion_preference(
         gain = own - given.reshape(pairs, 2)
         margins = beta * (gain[:, 0] - gain[:, 1])
         losses = sigmoid_loss(margins, label_smoothing)
-        count = jnp.asarray(pairs, losses.dtype)
-        metrics = {
-            "loss": (losses.sum(), count),
-            "margin": (margins.sum(), count),
-            "accuracy": (jnp.sum(margins > 0).astype(losses.dtype), count),
-            "chosen_elbo": (own[:, 0].sum(), count),
-            "rejected_elbo": (own[:, 1].sum(), count),
+        weights = batch.get("pair_weights", jnp.ones_like(losses))
+        count = weights.sum()
+        watched = {
+            "loss": losses,
+            "margin": margins,
+            "accuracy": margins > 0,
+            "chosen_elbo": own[:, 0],
+            "rejected_elbo": own[:, 1],
         }
-        return losses.sum() / count, metrics
+        metrics = {name: (jnp.sum(weights * x), count) for name, x in watched.items()}
+        return mean(*metrics["loss"]), metrics
 
     return objective

@@ -18,6 +18,7 @@ from jaxreason.objectives.diffusion.advantages import diffusion_advantages
 from jaxreason.objectives.diffusion.algorithm_config import DiffusionAlgorithmConfig
 from jaxreason.objectives.diffusion.noising import Noise, draw_noise, response_lengths
 from jaxreason.objectives.diffusion.policy import noised_log_probabilities
+from jaxreason.objectives.diffusion.preference import preference_pairs
 from jaxreason.sharding.mesh import place_batch
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.rollouts import DiffusionRollouts
@@ -128,7 +129,8 @@ class DiffusionReinforcementStep:
         parts = self.rollouts.config.minibatches
         index = 0
         for n, rows in enumerate(updates):
-            for chosen in self._minibatches(jax.random.fold_in(order_key, n)):
+            examples = len(rows["tokens"])
+            for chosen in self._minibatches(jax.random.fold_in(order_key, n), examples):
                 inner = number * len(updates) * parts + index
                 state = self._inner(state, rows, chosen, inner, totals, index)
                 index += 1
@@ -137,12 +139,12 @@ class DiffusionReinforcementStep:
     def _ambient(self) -> Any:
         return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
 
-    def _minibatches(self, key: jax.Array) -> list[np.ndarray]:
-        config = self.rollouts.config
-        order = np.arange(config.rows)
-        if config.minibatches > 1:
-            order = np.asarray(jax.random.permutation(key, config.rows))
-        return np.split(order, config.minibatches)
+    def _minibatches(self, key: jax.Array, examples: int) -> list[np.ndarray]:
+        parts = self.rollouts.config.minibatches
+        order = np.arange(examples)
+        if parts > 1:
+            order = np.asarray(jax.random.permutation(key, examples))
+        return np.split(order, parts)
 
     def _score(self, params: Params, rollout: Rollout, key: jax.Array) -> list[dict[str, Any]]:
         """The rows of each update, with its noise and what old and reference say under it."""
@@ -166,7 +168,11 @@ class DiffusionReinforcementStep:
             if self.reference is not None:
                 scored = self.scorers.log_probabilities(self.reference, batch)
                 scores["reference_log_probabilities"] = scored
-            found.append({**shared, **jax.device_get({**noised, **scores})})
+            learned = {**shared, **jax.device_get({**noised, **scores})}
+            if self.algorithm.surrogate == "preference":
+                group = self.rollouts.config.group
+                learned = preference_pairs(learned, rollout.reward.values, group)
+            found.append(learned)
         return found
 
     def _scores_old(self) -> bool:
@@ -174,6 +180,8 @@ class DiffusionReinforcementStep:
 
         At the only update of a step it equals the current policy, and the objective knows that.
         """
+        if self.algorithm.surrogate == "preference":
+            return False
         return self.algorithm.updates * self.rollouts.config.minibatches > 1
 
     def _inner(

@@ -23,6 +23,7 @@ from jaxreason.objectives.diffusion.algorithm_config import (
 )
 from jaxreason.objectives.diffusion.algorithms import DIFFUSION_ALGORITHMS
 from jaxreason.objectives.diffusion.policy import diffusion_policy
+from jaxreason.objectives.diffusion.preference import diffusion_preference
 from jaxreason.rewards import Reward
 from jaxreason.rewards.maze_world import TEXT_WEIGHTS
 from jaxreason.sharding.mesh import BATCH_AXES
@@ -172,12 +173,15 @@ class DiffusionReinforcementExperiment(PostTraining):
                 f"rollout.prompts is {self.rollout.prompts}; it must be a multiple of mesh axes "
                 f"replica x fsdp ({ways})"
             )
-        rows = self.rollout.rows // self.rollout.minibatches
-        if rows % (ways * self.train.accumulation):
+        pairs = self.algorithm().surrogate == "preference"
+        examples = self.rollout.prompts if pairs else self.rollout.rows
+        rows, rest = divmod(examples, self.rollout.minibatches)
+        if rest or rows % (ways * self.train.accumulation):
             raise InputError(
-                f"rollout.minibatches is {self.rollout.minibatches}: an update would see {rows} "
-                f"answers, which must be a multiple of train.accumulation "
-                f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
+                f"rollout.minibatches is {self.rollout.minibatches}: an update would see "
+                f"{examples / self.rollout.minibatches:g} {'pairs' if pairs else 'answers'}, which "
+                f"must be a multiple of train.accumulation ({self.train.accumulation}) x mesh axes "
+                f"replica x fsdp ({ways})"
             )
 
 
@@ -195,18 +199,18 @@ def _program(
     mask_id = source.vocabulary.ids.mask
     mode = base.experiment.objective.mask_mode
     sampler, steps = sampler_of(base.model, source, e.task, e.decoding, e.rollout.group)
+    shown: dict[str, Any] = {"mask_id": mask_id, "mask_mode": mode, "chunk": chunk}
     scorers = make_diffusion_scorers(
         base.model,
         algorithm,
         group=e.rollout.group,
         steps=steps,
-        mask_id=mask_id,
-        mask_mode=mode,
-        chunk=chunk,
+        **shown,
     )
-    objective = diffusion_policy(
-        base.model, algorithm, mask_id=mask_id, mask_mode=mode, chunk=chunk
-    )
+    if algorithm.surrogate == "preference":
+        objective = diffusion_preference(base.model, beta=algorithm.preference_beta, **shown)
+    else:
+        objective = diffusion_policy(base.model, algorithm, **shown)
     optimizer = e.optimizer_for(params)
     update = make_step(objective, optimizer, mesh, TRANSFORMER_RULES, e.train.accumulation)
     key = jax.random.key(e.train.seed)

@@ -12,7 +12,8 @@ from denoiser_toy import responses
 from jaxreason.errors import InputError
 from jaxreason.objectives.diffusion.algorithm_config import DiffusionAlgorithmConfig
 from jaxreason.objectives.diffusion.algorithms import DIFFUSION_ALGORITHMS
-from jaxreason.objectives.diffusion.noising import draw_count, draw_noise, timesteps
+from jaxreason.objectives.diffusion.noising import draw_count, draw_noise
+from jaxreason.objectives.diffusion.timesteps import timesteps
 
 ROWS = responses()
 CANVAS, RESPONSE = np.asarray(ROWS["maskable"]), np.asarray(ROWS["counted"])

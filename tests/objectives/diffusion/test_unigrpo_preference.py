@@ -9,9 +9,10 @@ import pytest
 from denoiser_toy import MASK, Denoiser, orders, responses
 
 from jaxreason.errors import InputError
+from jaxreason.objectives.diffusion.noising import elbo_noise
 from jaxreason.objectives.diffusion.policy import noised_log_probabilities
 from jaxreason.objectives.diffusion.policy_losses import sequence_elbo
-from jaxreason.objectives.diffusion.preference import diffusion_preference, elbo_noise
+from jaxreason.objectives.diffusion.preference import diffusion_preference, preference_pairs
 
 MODEL = Denoiser()
 PARAMS = MODEL.init(jax.random.key(1))
@@ -24,7 +25,7 @@ ROWS |= {"tokens": jnp.tile(TOKENS, (COUNT, 1)), "keys": jnp.ones((COUNT, 8), bo
 
 @partial(jax.jit, static_argnums=2)
 def estimates(params, key, draws):
-    noise = elbo_noise(ROWS, key, draws)
+    noise = elbo_noise(ROWS["maskable"], key, draws)
     batch = {**ROWS, "masked": noise.masked, "weights": noise.weights}
     return sequence_elbo(
         noised_log_probabilities(MODEL, params, batch, mask_id=MASK), noise.weights
@@ -49,7 +50,7 @@ def test_shared_masks_make_the_difference_to_the_reference_less_noisy():
 def pairs(margin_of):
     """Two pairs under the noise of a fixed key, the reference being `margin_of`'s parameters."""
     rows = responses((5, 5, 5, 5))
-    noise = elbo_noise(rows, jax.random.key(2), 3)
+    noise = elbo_noise(rows["maskable"], jax.random.key(2), 3)
     batch = {"tokens": rows["tokens"], "keys": rows["keys"], **noise._asdict()}
     batch["reference_log_probabilities"] = noised_log_probabilities(
         MODEL, margin_of, batch, mask_id=MASK
@@ -77,12 +78,29 @@ def test_at_the_reference_the_loss_is_log_2_and_a_step_prefers_the_chosen():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, -b, atol=1e-6), gradient, opposite)
 
 
+def test_pairs_are_the_best_and_the_worst_answer_and_equal_rewards_count_nothing():
+    rows = {"tokens": np.arange(12).reshape(6, 2)}
+    found = preference_pairs(rows, np.array([0.0, 2.5, 0.5, 1.0, 1.0, 1.0]), 3)
+    assert found["tokens"].tolist() == [[[2, 3], [0, 1]], [[6, 7], [6, 7]]]
+    assert found["pair_weights"].tolist() == [1, 0]
+
+    batch = pairs(PARAMS)
+    objective = jax.jit(diffusion_preference(MODEL, mask_id=MASK))
+    moved = jax.tree.map(lambda x: 1.1 * x, PARAMS)
+    half = {**batch, "pair_weights": jnp.array([1.0, 0.0])}
+    alone = {name: x[:1] for name, x in batch.items()}
+    one, other = (objective(moved, b, jax.random.key(0)) for b in (half, alone))
+    assert float(one[0]) == pytest.approx(float(other[0]), rel=1e-6)
+    none = {**batch, "pair_weights": jnp.zeros(2)}
+    assert float(objective(moved, none, jax.random.key(0))[0]) == 0
+
+
 def test_bad_values_are_named():
     for fields, message in (({"beta": 0.0}, "beta=0.0"), ({"label_smoothing": 0.5}, "smoothing=")):
         with pytest.raises(InputError, match=message):
             diffusion_preference(MODEL, mask_id=MASK, **fields)
     with pytest.raises(InputError, match="draws=0"):
-        elbo_noise(ROWS, jax.random.key(0), 0)
+        elbo_noise(ROWS["maskable"], jax.random.key(0), 0)
     batch = {name: x for name, x in pairs(PARAMS).items() if name != "weights"}
     with pytest.raises(InputError, match="lacks 'weights'"):
         diffusion_preference(MODEL, mask_id=MASK)(PARAMS, batch, jax.random.key(0))
