@@ -15,6 +15,7 @@ from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.files import claim, settle_config
 from jaxreason.training.runs import load_run
 from jaxreason.training.state import TrainState
+from jaxreason.types import Params
 from jaxreason.weights.folders import SHARD_BYTES, open_weights
 from jaxreason.weights.llada import export_llada, import_llada
 from jaxreason.weights.llada_settings import LladaMetadata, llada_config, llada_metadata
@@ -123,8 +124,7 @@ def import_run(
         FailureError: a file is damaged, or the disk refuses.
     """
     run_directory = Path(run_directory)
-    if run_directory.exists() and (not run_directory.is_dir() or any(run_directory.iterdir())):
-        raise InputError(f"run directory {run_directory} exists already; choose a new one")
+    _check_new("run directory", run_directory)
     dtype = dtype or _stored_dtype(folder)
     kept = llada_metadata(folder)
     config = llada_config(folder, dtype=dtype)
@@ -149,17 +149,25 @@ def import_run(
     params = import_llada(folder, config, dtype=dtype)
     if size > config.vocabulary_size:
         params = extend_vocabulary(params, size, jax.random.key(seed))
+    _save(run_directory, imported, params)
+    return imported
+
+
+def _check_new(what: str, path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{what} {path} exists already; choose a new one")
+
+
+def _save(run_directory: Path, imported: ImportedModel, params: Params) -> None:
     with claim(run_directory):
         settle_config(run_directory, imported.as_json(), begun=False)
         checkpoints = Checkpoints(run_directory)
         try:
             zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
-            key = jax.random.key(0)
-            state = TrainState(zeros[0], params, (), key, zeros[1], zeros[2])
+            state = TrainState(zeros[0], params, (), jax.random.key(0), zeros[1], zeros[2])
             checkpoints.save(state, {}, None)
         finally:
             checkpoints.close()
-    return imported
 
 
 def _stored_dtype(folder: str | Path) -> Dtype:
@@ -205,9 +213,7 @@ def export_run(
         InputError: a model that LLaDA's layout cannot hold, or a folder with files.
         FailureError: no run there, a damaged checkpoint, or a disk that refuses.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"weights folder {folder} exists already; choose a new one")
+    _check_new("weights folder", Path(folder))
     run = load_run(run_directory, step)
     experiment = run.experiment
     metadata = LladaMetadata()
