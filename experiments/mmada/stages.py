@@ -44,7 +44,8 @@ class Stages:
         mixed: stage 2; its base and its reasoning are filled in.
         reinforcement: stage 3; its base is filled in.
         reasoning: variants of stage 2 to train; stage 3 goes on from the first of them.
-        mazes: judged per task after each stage.
+        tasks: judged after each stage.
+        mazes: judged per task.
         shown: mazes on a sheet of pictures.
     """
 
@@ -54,6 +55,7 @@ class Stages:
     mixed: MaskedDiffusionExperiment
     reinforcement: Any
     reasoning: tuple[str, ...] = REASONING[:1]
+    tasks: tuple[str, ...] = TASKS
     mazes: int = 200
     shown: int = 8
 
@@ -93,7 +95,7 @@ class Stages:
 
     def measure(self, name: str, label: str) -> StageResult:
         """What a finished run can do."""
-        return measure_run(self.root / name, label, TASKS, mazes=self.mazes)
+        return measure_run(self.root / name, label, self.tasks, mazes=self.mazes)
 
 
 def run(stages: Stages) -> list[StageResult]:
@@ -132,13 +134,13 @@ def sheets(stages: Stages) -> list[Sheet]:
     """Pictures made after stage 1 and after the last stage."""
     first, last = load_run(stages.path("stage1")), load_run(stages.path("stage3"))
     judge = judge_of(first, mazes=stages.shown, batch=stages.shown)
-    made = examples.sheets_of(judge, first.params, TASKS, stages.shown, "stage 1")
+    made = examples.sheets_of(judge, first.params, stages.tasks, stages.shown, "stage 1")
     made.append(examples.inpainting_sheet(judge, first.params, stages.shown, "Inpainting, stage 1"))
     made.append(
         examples.extrapolation_sheet(judge, first.params, stages.shown, "Beyond the edge, stage 1")
     )
     judge = judge_of(last, mazes=stages.shown, batch=stages.shown)
-    drawn = [task for task in TASKS if task != "draw_maze"]
+    drawn = [task for task in stages.tasks if task != "draw_maze"]
     return made + examples.sheets_of(judge, last.params, drawn, stages.shown, "last stage")
 
 
@@ -184,7 +186,7 @@ def standard(root: Path = ROOT, reasoning: Sequence[str] = REASONING[:1]) -> Sta
         load_experiment(_HERE / "image_tokenizer.py"),
         load_experiment(_HERE / "stage1.py"),
         load_experiment(_HERE / "stage2_mixed_cot.py"),
-        load_experiment(_HERE / "unigrpo_text.py"),
+        load_experiment(_HERE / "stage3_unigrpo.py"),
         tuple(reasoning),
     )
 

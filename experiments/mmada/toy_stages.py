@@ -59,6 +59,7 @@ def toy(root: Path, reasoning: Sequence[str]) -> Stages:
         first=first,
         mixed=mixed,
         reinforcement=last,
+        tasks=("plan", "read_plan", "draw_solution"),
         mazes=6,
         shown=3,
     )
