@@ -130,12 +130,7 @@ def import_run(
     config = llada_config(folder, dtype=dtype)
     offset = kept.image_offset if image_offset is None else image_offset
     codes = kept.image_codes or (0 if offset is None else 8192)
-    size = config.vocabulary_size if vocabulary_size is None else vocabulary_size
-    if size < config.vocabulary_size:
-        raise InputError(
-            f"vocabulary_size is {size}; {folder} has {config.vocabulary_size} ids, so expected "
-            "at least as many"
-        )
+    size = _extended(vocabulary_size, config, folder)
     imported = ImportedModel(
         replace(config, vocabulary_size=size),
         _id("mask", mask, LLADA_MASK, config),
@@ -151,6 +146,16 @@ def import_run(
         params = extend_vocabulary(params, size, jax.random.key(seed))
     _save(run_directory, imported, params)
     return imported
+
+
+def _extended(wanted: int | None, config: TransformerConfig, folder: str | Path) -> int:
+    size = config.vocabulary_size if wanted is None else wanted
+    if size < config.vocabulary_size:
+        raise InputError(
+            f"vocabulary_size is {size}; {folder} has {config.vocabulary_size} ids, so expected "
+            "at least as many"
+        )
+    return size
 
 
 def _check_new(what: str, path: Path) -> None:
