@@ -1,10 +1,9 @@
 """Stage 1: text, understanding and generation from scratch, without reasoning.
 
-    jaxreason train experiments/mmada/stage1.py --run runs/mmada/stage1 --tokenizer ""
+    jaxreason train experiments/mmada/stage1.py --run runs/mmada/stage1
 
-5x5 mazes, 0.2 M parameters; pictures through the trained image tokenizer `runs/mmada/tokenizer`
-(experiments/mmada/image_tokenizer.py), or with `--tokenizer ""` as one code per cell. Part of
-`experiments/mmada/stages.py`, which says what comes out.
+5x5 mazes, 0.2 M parameters. Pictures are one code per cell here; `--tokenizer RUN` takes a trained
+image tokenizer of such mazes, as `experiments/mmada/stages.py` does, which also says what comes out.
 """
 
 from jaxreason.data.multimodal.maze_tasks import MazeWorld
@@ -20,7 +19,6 @@ STEPS = 10_000
 
 experiment = MaskedDiffusionExperiment(
     world=MazeWorld(),
-    tokenizer="runs/mmada/tokenizer",
     model=TransformerConfig(
         vocabulary_size=0,
         layers=3,

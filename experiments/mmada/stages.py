@@ -6,8 +6,8 @@
 
 Every stage is judged on test mazes: pictures read and solved, mazes and solutions drawn, plans from
 words. Finished stages are skipped and interrupted ones go on, so the same command completes
-whatever is there. Runs lie in runs/mmada; the table and the page with pictures, inpainting and
-animations in runs/mmada/report.
+whatever is there. Runs lie in runs/mmada/stages; the table and the page with pictures, inpainting
+and animations in its folder report.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from jaxreason.training.runs import load_experiment, load_run
 _HERE = Path(__file__).parent
 TASKS = ("plan", "read_plan", "read_maze", "draw_maze", "draw_solution")
 REASONING = ("correct", "swapped", "none")
-ROOT = Path("runs/mmada")
+ROOT = Path("runs/mmada/stages")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def test_one_command_trains_all_stages_and_writes_the_page(scripts, tmp_path, ca
 def test_one_token_at_a_time_is_compared_with_diffusion(scripts, tmp_path):
     comparison = scripts.autoregressive.quick(tmp_path)
     document = scripts.autoregressive.run(comparison)
-    assert list(document["rows"])[0] == "autoregressive"
+    assert next(iter(document["rows"])) == "autoregressive"
     assert len(document["rows"]) == 1 + len(comparison.decoders())
     for row in document["rows"].values():
         assert 0 <= row["valid"]["value"] <= 1
