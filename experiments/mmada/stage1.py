@@ -3,7 +3,7 @@
     jaxreason train experiments/mmada/stage1.py --run runs/mmada/stage1
 
 5x5 mazes, 0.2 M parameters. Pictures are one code per cell here; `--tokenizer RUN` takes a trained
-image tokenizer of such mazes, as `experiments/mmada/stages.py` does, which also says what comes out.
+image tokenizer of such mazes, as `experiments/mmada/stages.py` does.
 """
 
 from jaxreason.data.multimodal.maze_tasks import MazeWorld

@@ -95,7 +95,11 @@ class Stages:
 
     def measure(self, name: str, label: str) -> StageResult:
         """What a finished run can do."""
-        return measure_run(self.root / name, label, self.tasks, mazes=self.mazes)
+
+        def on_task(task: str) -> None:
+            print(f"{name}: judging {task} on {self.mazes} mazes", flush=True)
+
+        return measure_run(self.root / name, label, self.tasks, mazes=self.mazes, on_task=on_task)
 
 
 def run(stages: Stages) -> list[StageResult]:

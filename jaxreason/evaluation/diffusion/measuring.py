@@ -1,7 +1,7 @@
 """What a finished run can do, measured once and kept beside it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,13 @@ def judge_of(run: Run, *, mazes: int, batch: int = 50, split: str = "test") -> J
 
 
 def measure_run(
-    directory: str | Path, name: str, tasks: Sequence[str], *, mazes: int, batch: int = 50
+    directory: str | Path,
+    name: str,
+    tasks: Sequence[str],
+    *,
+    mazes: int,
+    batch: int = 50,
+    on_task: Callable[[str], None] | None = None,
 ) -> StageResult:
     """Judged answers of the newest checkpoint to every task, from test mazes.
 
@@ -34,6 +40,7 @@ def measure_run(
         tasks: of the world.
         mazes: judged per task.
         batch: mazes decoded together.
+        on_task: called with each task before it is judged.
 
     Raises:
         FailureError: no such run, or it has not ended.
@@ -53,12 +60,17 @@ def measure_run(
             return StageResult.from_json({**stored["result"], "name": name})
     judge = judge_of(run, mazes=mazes, batch=batch)
     summary = _summary(directory)
+    found = {}
+    for task in tasks:
+        if on_task is not None:
+            on_task(task)
+        found[task] = as_measures(judge.answer(run.params, task))
     result = StageResult(
         name,
         steps=int(summary["step"]),
         tokens=int(summary["tokens"]),
         seconds=float(summary["seconds"]["wall"]),
-        tasks={task: as_measures(judge.answer(run.params, task)) for task in tasks},
+        tasks=found,
     )
     path.parent.mkdir(exist_ok=True)
     document = {"made_from": made_from, "result": result.as_json()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxreason.evaluation import page
+from jaxreason.evaluation.diffusion.stage_figure import stage_figure
 from jaxreason.evaluation.diffusion.stage_table import (
     TASK_LABELS,
     StageResult,
@@ -84,22 +85,25 @@ def write(folder: Path, report: Report) -> Path:
         "stages.txt": stage_lines(report.stages) + "\n",
         "numbers.json": json.dumps(numbers, indent=2) + "\n",
     }
+    figure = stage_figure(report.stages)
     images = {sheet.name: sheet.images["light"] for sheet in report.sheets}
-    made = put_in_place(folder, PAGE, html(report), texts, images)
+    images["stages"] = figure["light"]
+    made = put_in_place(folder, PAGE, html(report, figure), texts, images)
     for moving in report.moving:
         with disk_errors(str(folder)):
             (folder / f"{moving.name}.gif").write_bytes(moving.gif)
     return made
 
 
-def html(report: Report) -> str:
-    """The page as one self-contained text."""
+def html(report: Report, figure: Mapping[str, bytes]) -> str:
+    """The page as one self-contained text; `figure` is the stage table drawn, by theme."""
     body = [
         f"<header><h1>{page.escape(report.title)}</h1>"
         f'<p class="lead">{page.escape(report.lead)}</p></header>',
         page.section(
             "What each stage taught",
             stage_html(report.stages),
+            page.picture(figure, "Right answers by task and stage"),
             note="Per cent of held-out mazes solved or drawn without a single error, ± one "
             "standard error. Every answer is judged by code.",
         ),
