@@ -56,7 +56,7 @@ def image_tokenizer(model: Magvit, config: TokenizerLossConfig) -> Objective:
     Batch: `images`, uint8 [batch, rows, columns, 3]. Metrics, each (sum, count) over pictures:
     `loss`, `reconstruction`, `commitment`, and in nats `entropy` (how undecided bits or codes are)
     and `use_entropy` (how evenly they are used). The last is one of the whole batch: with
-    accumulation it is that of each micro-batch.
+    accumulation it is that of each micro-batch. `tokens` is the number of codes.
     """
 
     def objective(params: Params, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Metrics]:
@@ -78,6 +78,8 @@ def image_tokenizer(model: Magvit, config: TokenizerLossConfig) -> Objective:
             + config.entropy * (undecided - used)
         )
         count = jnp.asarray(images.shape[0], jnp.float32)
-        return loss, {name: (x * count, count) for name, x in {"loss": loss, **parts}.items()}
+        metrics = {name: (x * count, count) for name, x in {"loss": loss, **parts}.items()}
+        codes = jnp.asarray(z.size // z.shape[-1], jnp.float32)
+        return loss, {**metrics, "tokens": (codes, count)}
 
     return objective

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +31,7 @@ from jaxreason.training.diffusion.image_tokenizer_experiment import ImageTokeniz
 from jaxreason.training.diffusion.image_tokenizer_measures import measure_tokenizer
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
-from jaxreason.training.runs import experiment_from_json
+from jaxreason.training.runs import experiment_from_json, load_experiment
 from jaxreason.training.state import init_state
 from jaxreason.training.step import make_step
 
@@ -93,6 +94,7 @@ def test_the_loss_is_the_sum_of_its_parts(reconstruction, of, entropies):
     wanted = distance + 0.3 * commitment(z, 0.5) + 0.2 * (undecided - used)
     assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
     assert all(float(count) == 2 for _, count in metrics.values())
+    assert float(metrics["tokens"][0]) == z.size
     assert float(metrics["loss"][0]) == pytest.approx(2 * float(loss), rel=1e-6)
 
 
@@ -247,3 +249,12 @@ def test_a_run_of_something_else_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="is of kind 'maze'; expected an image tokenizer's"):
         load_image_codec(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("image_tokenizer", 6), ("digit_tokenizer", 8)])
+def test_the_tiny_experiments_have_a_code_for_each_square_of_four_pixels(name, bits):
+    file = Path(__file__).parents[2] / "experiments" / "mmada" / f"{name}.py"
+    experiment = load_experiment(file)
+    assert experiment.model.grid(*experiment.data.picture) == (6, 6)
+    assert experiment.model.codes == 2**bits
+    assert experiment_from_json(json.loads(json.dumps(experiment.as_json()))) == experiment
