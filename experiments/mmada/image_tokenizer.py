@@ -2,10 +2,10 @@
 
     jaxreason train experiments/mmada/image_tokenizer.py --run runs/mmada/tokenizer
 
-About three minutes, a third of it compiling, measured while other programs ran. One run (seed 0) gave back all of 2000 test pictures
-exactly, every cell, with 20 of the 64 codes; a code tells what its cell is in 98 % of the places,
-the rest takes its neighbours. `runs/mmada/tokenizer/report/` shows pictures beside their
-reconstructions, and how the codebook is used.
+About three minutes, a third of it compiling, measured while other programs ran. One run (seed 0)
+gave back all of 2000 test pictures exactly, every cell, with 20 of the 64 codes; a code tells what
+its cell is in 98 % of the places, the rest takes its neighbours. `runs/mmada/tokenizer/report/`
+shows pictures beside their reconstructions, and how the codebook is used.
 
 Single trials of the same length, exact held-out pictures (of 256): 98 % with the entropy of single
 bits at weight 0.1 as in the reference (8 codes), 72 % with that and learning rate 8e-3, 0 % with
