@@ -137,6 +137,11 @@ def check_model(model: Transformer, config: TextDiffusionConfig, **ids: int | No
             "model.attention is 'causal'; diffusion decoding needs 'bidirectional' or "
             "'block_causal'"
         )
+    if config.mask_mode != "bool" and kind != "bidirectional":
+        raise InputError(
+            f"mask_mode {config.mask_mode!r} is for bidirectional models, and model.attention is "
+            f"{kind!r}; use 'bool'"
+        )
     if config.cache == "block" and kind == "bidirectional":
         raise InputError(
             "cache 'block' is for block-diffusion models, and model.attention is 'bidirectional'; "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.models import Cache, Transformer
-from jaxreason.sampling.diffusion.caches import Calls, Start, View, calls_of
+from jaxreason.sampling.diffusion.caches import Call, Stage, Start, View, calls_of
 from jaxreason.sampling.diffusion.canvas import Blocks, Canvas
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig
 from jaxreason.sampling.diffusion.remasking import least_confidence, propose
@@ -47,6 +47,13 @@ class Filled(NamedTuple):
     done: Bool[Array, " R"]
 
 
+Carry = tuple[Int[Array, ""], Filled, Cache | None]
+"""(index of a block or step, state, cache), as a loop hands them on."""
+
+RunBlock = Callable[[Int[Array, ""], Filled, Cache | None], tuple[Filled, Cache | None]]
+"""All steps of one block: `(index of the block, state, cache) -> (state, cache)`."""
+
+
 def fill_in(
     model: Transformer,
     config: TextDiffusionConfig,
@@ -70,8 +77,9 @@ def fill_in(
         key: for temperature and random remasking.
     """
     calls = calls_of(model, config, blocks)
-    view = View(params, _branches(config, canvas.keys), _branches(config, canvas.positions))
-    run_block = _block_runner(model, config, ids, blocks, calls, view, canvas, key)
+    # Padding that is seen is no padding.
+    keys = jnp.ones_like(canvas.keys) if config.mask_mode == "full" else canvas.keys
+    view = View(params, _branches(config, keys), _branches(config, canvas.positions))
     zeros = jnp.zeros(canvas.tokens.shape, jnp.float32)
     rows = canvas.tokens.shape[0]
     state = Filled(
@@ -87,32 +95,19 @@ def fill_in(
         masked = canvas.open & (state.tokens == ids.mask)
         return jnp.any(masked & ~state.done[:, None])
 
-    if calls.unrolled:
-        for index in range(blocks.number):
-            run = _unrolled(run_block, index)
-            state, cache = jax.lax.cond(unfinished(state), run, lambda *x: x, state, cache)
-        return state
+    carry = (jnp.zeros((), jnp.int32), state, cache)
+    for stage in calls.stages:
+        run_block = _block_runner(model, config, ids, blocks, stage, view, canvas, key)
 
-    def go_on(carry: tuple[Array, Filled, Cache | None]) -> Bool[Array, ""]:
-        return (carry[0] < blocks.number) & unfinished(carry[1])
+        def go_on(carry: Carry, end: int = stage.end) -> Bool[Array, ""]:
+            return (carry[0] < end) & unfinished(carry[1])
 
-    def advance(
-        carry: tuple[Array, Filled, Cache | None],
-    ) -> tuple[Array, Filled, Cache | None]:
-        index, state, cache = carry
-        state, cache = run_block(index, state, cache)
-        return index + 1, state, cache
+        def advance(carry: Carry, run_block: RunBlock = run_block) -> Carry:
+            index, state, cache = carry
+            return (index + 1, *run_block(index, state, cache))
 
-    return jax.lax.while_loop(go_on, advance, (jnp.zeros((), jnp.int32), state, cache))[1]
-
-
-RunBlock = Callable[[Start, Filled, Cache | None], tuple[Filled, Cache | None]]
-
-
-def _unrolled(
-    run_block: RunBlock, index: int
-) -> Callable[[Filled, Cache | None], tuple[Filled, Cache | None]]:
-    return lambda state, cache: run_block(index, state, cache)
+        carry = jax.lax.while_loop(go_on, advance, carry)
+    return carry[1]
 
 
 def _block_runner(
@@ -120,16 +115,16 @@ def _block_runner(
     config: TextDiffusionConfig,
     ids: Ids,
     blocks: Blocks,
-    calls: Calls,
+    stage: Stage,
     view: View,
     canvas: Canvas,
     key: PRNGKeyArray,
 ) -> RunBlock:
-    """All steps of one block: `(index of the block, state, cache) -> (state, cache)`."""
+    """How the blocks of a stage are run."""
     row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(canvas.tokens.shape[0]))
     limit = config.block_steps
 
-    def run_block(index: Start, state: Filled, cache: Cache | None) -> tuple[Filled, Cache | None]:
+    def run_block(index: Array, state: Filled, cache: Cache | None) -> tuple[Filled, Cache | None]:
         start = blocks.first + index * blocks.length
         open_places = _cut(canvas.open, start, blocks.length)
 
@@ -140,7 +135,7 @@ def _block_runner(
         masked_at_first = eligible(state).sum(axis=1)
 
         def call(
-            way: Callable, step: Array, state: Filled, cache: Cache | None
+            way: Call, step: Array, state: Filled, cache: Cache | None
         ) -> tuple[Filled, Cache | None]:
             tokens = _branch_tokens(config, ids, canvas, state.tokens)
             hidden, cache = way(view, tokens, start, cache)
@@ -155,18 +150,16 @@ def _block_runner(
             return state, cache
 
         step = jnp.zeros((), jnp.int32)
-        if calls.begin is not None:
-            state, cache = call(calls.begin, step, state, cache)
+        if stage.begin is not None:
+            state, cache = call(stage.begin, step, state, cache)
             step = step + 1
 
-        def go_on(carry: tuple[Array, Filled, Cache | None]) -> Bool[Array, ""]:
+        def go_on(carry: Carry) -> Bool[Array, ""]:
             return (carry[0] < limit) & jnp.any(eligible(carry[1]))
 
-        def advance(
-            carry: tuple[Array, Filled, Cache | None],
-        ) -> tuple[Array, Filled, Cache | None]:
+        def advance(carry: Carry) -> Carry:
             step, state, cache = carry
-            state, cache = call(calls.again, step, state, cache)
+            state, cache = call(stage.again, step, state, cache)
             return step + 1, state, cache
 
         _, state, cache = jax.lax.while_loop(go_on, advance, (step, state, cache))

@@ -82,6 +82,14 @@ def test_settings_out_of_range_are_named(settings, named):
         TextDiffusionConfig(**({"length": 16} | settings))
 
 
+def test_padding_that_is_seen_is_for_bidirectional_models():
+    model = Transformer(golden_llada.golden_config(attention="block_causal"))
+    with pytest.raises(InputError, match="mask_mode 'full' is for bidirectional models"):
+        diffusion_text(
+            model, TextDiffusionConfig(length=8, mask_mode="full"), mask_id=MASK, eos=0, pad=0
+        )
+
+
 @pytest.mark.parametrize(
     ("attention", "cache", "changes", "named"),
     [
