@@ -105,7 +105,9 @@ def figure(document: dict[str, Any], theme: Theme) -> bytes:
                 for one in found["curves"]:
                     axis.plot(found["steps"], 100 * np.array(one), color=color, lw=0.6, alpha=0.4)
                 mean = 100 * np.mean(found["curves"], axis=0)
-                (handles[name],) = axis.plot(found["steps"], mean, color=color, lw=2)
+                (handles[name],) = axis.plot(
+                    found["steps"], mean, color=color, lw=2, marker="o", markersize=3
+                )
             axis.set_title(f"{TASK_NAMES[task].capitalize()}: correct rollouts, %")
             axis.set_xlabel("step")
         legend(drawn, list(handles.values()), list(handles))

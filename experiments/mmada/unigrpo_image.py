@@ -19,7 +19,6 @@ STEPS = 60
 experiment = DiffusionReinforcementExperiment(
     base="runs/mmada/unigrpo_base",
     task="draw_solution",
-    overrides={"updates": "2"},
     rollout=DiffusionRolloutConfig(prompts=16, group=8),
     decoding=DecodingConfig(image_steps=8),
     optimizer=OptimizerConfig(

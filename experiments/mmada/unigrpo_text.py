@@ -8,7 +8,7 @@ algorithms by name, other choices by field:
 
     jaxreason train experiments/mmada/unigrpo_text.py --run runs/mmada/espo --method espo
     jaxreason train experiments/mmada/unigrpo_text.py --run runs/mmada/random \
-        --overrides timestep_rule random updates 2
+        --overrides timestep_rule random updates 4
 
 README.md beside this file has the numbers.
 """
@@ -24,7 +24,6 @@ STEPS = 60
 experiment = DiffusionReinforcementExperiment(
     base="runs/mmada/unigrpo_base",
     task="plan",
-    overrides={"updates": "2"},
     rollout=DiffusionRolloutConfig(prompts=16, group=8),
     decoding=DecodingConfig(temperature=1.0, block=4),
     optimizer=OptimizerConfig(

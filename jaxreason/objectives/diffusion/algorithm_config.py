@@ -83,7 +83,7 @@ class DiffusionAlgorithmConfig:
     standard_deviation: StandardDeviation = "population"
     epsilon: float = 1e-4
     aggregation: Aggregation = "masked_tokens"
-    updates: int = 4
+    updates: int = 2
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl_estimator: KLEstimator = "k3"
