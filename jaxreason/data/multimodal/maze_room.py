@@ -1,5 +1,6 @@
 """How long the sentences of a maze world get, and whether they fit into its rows."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -76,13 +77,28 @@ def needed_text_length(world: MazeWorld, task: str, lengths: Lengths, image: int
     return np.maximum(2, words + ends[world.layout_task(task)])
 
 
-def default_text_length(world: MazeWorld, chat: int, image: int) -> int:
-    """Room for the longest example there can be; the row's length is a multiple of 8."""
+def default_text_length(world: MazeWorld, chat: int, image: int, block: int = 1) -> int:
+    """Room for the longest example there can be; rows are whole blocks, and a multiple of 8."""
     lengths = sentence_lengths(world, chat, **world.lengths_bound())
     # With the list of walls as the other form, the fewest walls make no sentence longer.
     least = max(int(needed_text_length(world, task, lengths, image)) for task in lengths.prompt)
     row = least + image + 3
-    return least + -row % ROW_MULTIPLE
+    return least + -row % math.lcm(ROW_MULTIPLE, block)
+
+
+def check_blocks(layout: LayoutConfig, block: int) -> None:
+    """Refuses rows that are no whole number of blocks.
+
+    Raises:
+        InputError: names the two lengths next to the one that was asked for.
+    """
+    over = layout.length % block
+    if over:
+        below, above = layout.text_length - over, layout.text_length - over + block
+        raise InputError(
+            f"text_length is {layout.text_length}, which makes rows of {layout.length} tokens; "
+            f"blocks of {block} need {below} or {above}, or None"
+        )
 
 
 def check_room(world: MazeWorld, layout: LayoutConfig, lengths: Lengths) -> None:

@@ -10,6 +10,7 @@ from jaxreason.data.multimodal.judging import Answers, Judgement, judge_pictures
 from jaxreason.data.multimodal.maze_pictures import cell_pixels, encode_pictures, maze_cells
 from jaxreason.data.multimodal.maze_room import (
     Lengths,
+    check_blocks,
     check_room,
     default_text_length,
     sentence_lengths,
@@ -43,6 +44,7 @@ class MazeWorldSource:
         codec: from pictures to codes; None takes one code per cell.
         on_pictures: called with (pictures encoded, pictures in all) after each batch of them.
         cache_bytes: bound on the memory for rows that later epochs use again.
+        block: the length of a row is a multiple of this.
 
     Attributes:
         vocabulary: words, specials and image codes.
@@ -61,6 +63,7 @@ class MazeWorldSource:
         codec: ImageCodec | None = None,
         on_pictures: Callable[[int, int], None] | None = None,
         cache_bytes: int = CACHE_BYTES,
+        block: int = 1,
     ) -> None:
         self.world = world
         self.codec = PaletteCodec(world.width, world.height) if codec is None else codec
@@ -71,8 +74,9 @@ class MazeWorldSource:
         self.tasks = {task: world.layout_task(task) for task in TASKS_OF_WORLD}
         text = world.text_length
         if text is None:
-            text = default_text_length(world, self.sentences.chat_words, self.codec.tokens)
+            text = default_text_length(world, self.sentences.chat_words, self.codec.tokens, block)
         self.layout = LayoutConfig(text, self.codec.tokens, self.vocabulary.ids)
+        check_blocks(self.layout, block)
         self._solved = generate_solved_batch(
             world.data.maze, world.seed, range(world.count), world.split, world.tie_break
         )

@@ -32,7 +32,7 @@ class DecodingConfig:
     block: int = 0
     tokens_per_step: int = 1
     threshold: float | None = None
-    cache: Literal["none", "prefix", "dual"] = "none"
+    cache: Literal["none", "prefix", "dual", "block"] = "none"
     temperature: float = 0.0
     image_steps: int = 12
     image_temperature: float = 1.0

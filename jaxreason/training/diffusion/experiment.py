@@ -18,6 +18,7 @@ from jaxreason.data.multimodal.maze_world import MazeWorldSource
 from jaxreason.data.multimodal.mixing import mixed_batches
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer, TransformerConfig
+from jaxreason.objectives.diffusion.block_diffusion import block_diffusion
 from jaxreason.objectives.diffusion.masked_cross_entropy import (
     MaskedDiffusionConfig,
     masked_diffusion,
@@ -25,6 +26,7 @@ from jaxreason.objectives.diffusion.masked_cross_entropy import (
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
 from jaxreason.tokens.image_codec import ImageCodec, PaletteCodec
 from jaxreason.tokens.maze_world_vocabulary import MazeWorldVocabulary
+from jaxreason.training.diffusion.blocks import BlockTraining
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainConfig, TrainResult, train
@@ -43,6 +45,8 @@ class MaskedDiffusionExperiment:
         tokenizer: run directory of a trained image tokenizer; "" takes one token per cell.
         model: shape and numerics; vocabulary_size 0 stands for the size of the world's vocabulary.
         objective: weights of the tasks, noise and normalisation.
+        blocks: block diffusion, for tasks whose answers are words; of `objective` only `mask_mode`
+            is then used, and the rest stays as it is by default.
         rows: rows of each task in a batch of one process; a task left out is not trained.
         text_dropout: share of the text-to-picture rows whose text is left out, which is what
             guidance without classifier needs.
@@ -65,6 +69,7 @@ class MaskedDiffusionExperiment:
         )
     )
     objective: MaskedDiffusionConfig = field(default_factory=MaskedDiffusionConfig)
+    blocks: BlockTraining = field(default_factory=BlockTraining)
     rows: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_ROWS))
     text_dropout: float = 0.1
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
@@ -82,11 +87,6 @@ class MaskedDiffusionExperiment:
         for name in ("held_out", "loss_chunk"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 0")
-        if self.model.attention != "bidirectional":
-            raise InputError(
-                f"model.attention is {self.model.attention!r}; masked diffusion needs "
-                "'bidirectional'"
-            )
         for task, rows in self.rows.items():
             if task not in TASKS_OF_WORLD:
                 raise InputError(
@@ -96,6 +96,13 @@ class MaskedDiffusionExperiment:
                 raise InputError(f"rows of {task} is {rows}; it must be at least 0")
         if not self.tasks():
             raise InputError("rows has no task with at least one row")
+        self.blocks.check(self.model, self.decoding, self.tasks())
+        unused = replace(self.objective, mask_mode="bool")
+        if self.blocks.length and unused != MaskedDiffusionConfig():
+            raise InputError(
+                f"objective is set and blocks.length is {self.blocks.length}; block diffusion has "
+                "one loss for all rows: leave all of objective but mask_mode as it is by default"
+            )
 
     def tasks(self) -> tuple[str, ...]:
         """The tasks that are trained, in the world's order."""
@@ -127,7 +134,8 @@ class MaskedDiffusionExperiment:
         `[i, task]` is a row to train on, `.prompt(i, task)` what a sampler gets, `.problem(i)` the
         maze, `.judge(task, problems, answers)` the verdict.
         """
-        return MazeWorldSource(replace(self.world, **changes), self.codec())
+        world, block = replace(self.world, **changes), max(self.blocks.length, 1)
+        return MazeWorldSource(world, self.codec(), block=block)
 
     def transformer(self) -> Transformer:
         """The model, its vocabulary settled.
@@ -150,12 +158,11 @@ class MaskedDiffusionExperiment:
 
     def make_objective(self, model: Transformer) -> Objective:
         """The loss on a diffusion batch."""
-        return masked_diffusion(
-            model,
-            mask_id=self.vocabulary().ids.mask,
-            config=self.objective,
-            chunk=self.loss_chunk or None,
-        )
+        mask, chunk = self.vocabulary().ids.mask, self.loss_chunk or None
+        if self.blocks.length:
+            config = self.blocks.config(self.objective.mask_mode)
+            return block_diffusion(model, mask_id=mask, config=config, chunk=chunk)
+        return masked_diffusion(model, mask_id=mask, config=self.objective, chunk=chunk)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
@@ -163,8 +170,11 @@ class MaskedDiffusionExperiment:
         return None if math.prod(shape) == 1 else make_mesh(self.mesh)
 
     def as_json(self) -> dict[str, Any]:
-        """What config.json holds; `training.runs` reads it back."""
-        return {"kind": self.kind, **dataclasses.asdict(self)}
+        """What config.json holds, blocks only where there are any; `training.runs` reads it."""
+        document = {"kind": self.kind, **dataclasses.asdict(self)}
+        if self.blocks == BlockTraining():
+            del document["blocks"]
+        return document
 
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
         """Train in a run directory, or go on with what is there.
@@ -180,7 +190,6 @@ class MaskedDiffusionExperiment:
         self._check_rows(mesh)
         model = self.transformer()
         initial = self.initial_params()
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
         source = self.source()
         length = source.layout.length
         return train(
@@ -201,7 +210,7 @@ class MaskedDiffusionExperiment:
             mesh=mesh,
             evaluate_fn=held_out_numbers(self, model, mesh) if self.train.evaluate_every else None,
             config_json=self.as_json(),
-            flops_per_token=training_flops_per_token(shapes, length, causal=False),
+            flops_per_token=self._flops_per_token(model, length),
             progress=progress,
         )
 
@@ -237,6 +246,13 @@ class MaskedDiffusionExperiment:
                     f"{getattr(own, name)}; they must agree"
                 )
         return base.params
+
+    def _flops_per_token(self, model: Transformer, length: int) -> float:
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        if not self.blocks.length:
+            return training_flops_per_token(shapes, length, causal=False)
+        # Two copies of every token; over all blocks, each sees half a row on average.
+        return 2 * training_flops_per_token(shapes, length, causal=True)
 
     def _check_rows(self, mesh: Mesh | None) -> None:
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)

@@ -24,13 +24,19 @@ def check_base(base: Run, path: str, task: str) -> None:
     """Refuse a base that is no diffusion model of the task.
 
     Raises:
-        InputError: it is of another kind, was not trained on the task, or reasons before drawing.
+        InputError: it is of another kind, was trained in blocks, was not trained on the task, or
+            reasons before drawing.
     """
     experiment = base.experiment
     if not hasattr(experiment, "world"):
         raise InputError(
             f"base {path} was trained on {experiment.words()}; expected a run of masked diffusion "
             "on a maze world"
+        )
+    if experiment.blocks.length:
+        raise InputError(
+            f"base {path} is a block-diffusion model (blocks.length {experiment.blocks.length}); "
+            "expected one of masked diffusion over whole rows"
         )
     if task not in experiment.tasks():
         raise InputError(
