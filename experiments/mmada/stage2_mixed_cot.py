@@ -17,7 +17,7 @@ from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.runs import load_experiment
 
-STEPS = 5_000
+STEPS = 4_000
 TEXT_LENGTH = 180
 """The longest row of the 20,000 training mazes needs 166; any other maze of the kind, 204."""
 

@@ -2,15 +2,16 @@
 
 import importlib
 import json
+import os
+import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from jaxreason.evaluation.diffusion.stage_table import StageResult
+from jaxreason.evaluation.diffusion.stage_table import StageResult, stage_lines
 from jaxreason.training.runs import load_run
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "mmada"
@@ -55,34 +56,51 @@ def test_the_causal_twin_learns_the_answer_and_its_end(scripts):
     assert (made["segments"] == 1).all()
 
 
+def command(script, root, *options):
+    """What a script prints, started as by hand on a machine with one device."""
+    ran = subprocess.run(
+        [sys.executable, FOLDER / script, "--quick", "--root", root, *options],
+        env={**os.environ, "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout
+
+
 @pytest.mark.slow
-def test_one_command_trains_all_stages_and_writes_the_page(scripts, tmp_path, capsys):
-    stages = scripts.toy_stages.toy(tmp_path, ["correct", "none"])
-    table = scripts.stages.run(stages)
+def test_one_command_trains_all_stages_and_writes_the_page(tmp_path):
+    options = ("--reasoning", "correct", "none")
+    printed = command("stages.py", tmp_path, *options)
+    root = tmp_path / "quick"
+    numbers = json.loads((root / "report" / "numbers.json").read_text())
+    table = [StageResult.from_json(row) for row in numbers["stages"]]
     assert [row.name for row in table][1:] == ["+ mixed chain of thought (correct)", "+ UniGRPO"]
-    assert all(set(row.tasks) == set(stages.tasks) for row in table)
-    report = stages.root / "report"
-    numbers = json.loads((report / "numbers.json").read_text())
-    assert [StageResult.from_json(row) for row in numbers["stages"]] == table
+    assert all(set(row.tasks) == {"plan", "read_plan", "draw_solution"} for row in table)
     assert len(numbers["variants"]) == 2
-    assert len(list(report.glob("*.gif"))) == 4
-    assert {"inpainting.png", "extrapolation.png"} <= {path.name for path in report.iterdir()}
-    assert load_run(stages.path("stage3")).experiment.world.reasoning == "correct"
-    # A second call finds everything done, and measures nothing anew.
-    kept = (stages.root / "stage1" / "evaluation" / "tasks.json").stat().st_mtime_ns
-    capsys.readouterr()
-    assert scripts.stages.run(replace(stages, shown=2)) == table
-    assert "stage1: finished before" in capsys.readouterr().out
-    assert (stages.root / "stage1" / "evaluation" / "tasks.json").stat().st_mtime_ns == kept
+    assert stage_lines(table).splitlines()[-1] in printed
+    made = {path.name for path in (root / "report").iterdir()}
+    assert {"index.html", "inpainting.png", "extrapolation.png", "stages.png"} <= made
+    assert sum(name.endswith(".gif") for name in made) == 4
+    assert load_run(root / "stage3").experiment.world.reasoning == "correct"
+    # A second call finds everything done, and judges nothing anew.
+    again = command("stages.py", tmp_path, *options)
+    assert "stage3: finished before" in again
+    assert "judging" in printed
+    assert "judging" not in again
+    assert json.loads((root / "report" / "numbers.json").read_text()) == numbers
 
 
 @pytest.mark.slow
-def test_one_token_at_a_time_is_compared_with_diffusion(scripts, tmp_path):
-    comparison = scripts.autoregressive.quick(tmp_path)
-    document = scripts.autoregressive.run(comparison)
+def test_one_token_at_a_time_is_compared_with_diffusion(tmp_path):
+    command("autoregressive.py", tmp_path)
+    results = tmp_path / "quick" / "results"
+    document = json.loads((results / "autoregressive.json").read_text())
     assert next(iter(document["rows"])) == "autoregressive"
-    assert len(document["rows"]) == 1 + len(comparison.decoders())
+    assert len(document["rows"]) == 4
     for row in document["rows"].values():
         assert 0 <= row["valid"]["value"] <= 1
         assert row["tokens_per_second"] > 0
-    assert (comparison.results / "autoregressive.md").read_text().count("\n| ") == 5
+    # A head, a rule, and a row for each decoder.
+    assert (results / "autoregressive.md").read_text().count("\n|") == 6

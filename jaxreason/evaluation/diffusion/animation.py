@@ -22,7 +22,7 @@ def word_frames(
     prompt: Sequence[str] = (),
     columns: int = 96,
 ) -> list[Image.Image]:
-    """One frame before the first step and one after each: masked words are bars.
+    """One frame before the first step and one after each that revealed a word; others are bars.
 
     Args:
         words: the finished answer, end token left out or not.
@@ -42,9 +42,10 @@ def word_frames(
     places = _places(words, columns, font, first_line)
     lines = (places[-1][1] if places else first_line) + 1
     size = (round(columns * _FONT * 0.56) + 40, 34 + lines * _LINE + 16)
+    # Steps that revealed only padding after the answer would show nothing.
+    steps = [-1, *sorted(set(order[order >= 0].tolist()))]
     return [
-        _word_frame(size, font, (prompt, above), (words, places), order, step)
-        for step in range(-1, _last(order) + 1)
+        _word_frame(size, font, (prompt, above), (words, places), order, step) for step in steps
     ]
 
 

@@ -125,7 +125,8 @@ def moving_words(judge: Judge, params: Params, task: str, among: int, name: str)
     i = _first_right(answered)
     words = _words(source, answered, i)
     order = np.asarray(answered.words.order)[i, : len(words)]
-    prompt = source.vocabulary.decode_words(source.question(i, task))
+    asked = source.vocabulary.decode_words(source.question(i, task))
+    prompt = [word for word in asked if not word.startswith("<")]
     frames = word_frames(words, order, prompt)
     return Moving(name, f"{name.replace('_', ' ')} ({_verdict(answered, i)})", gif(frames))
 
