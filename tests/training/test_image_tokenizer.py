@@ -109,6 +109,7 @@ def test_the_encoder_learns_through_the_signs():
     np.testing.assert_allclose(gradient["encoder"], wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_on_eight_devices_equals_its_steps_on_one(run):
     _, result = run
     optimizer = make_optimizer(EXPERIMENT.optimizer)
