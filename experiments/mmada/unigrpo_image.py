@@ -14,21 +14,21 @@ from jaxreason.training.diffusion.rollouts import DiffusionRolloutConfig
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig
 
-STEPS = 60
+STEPS = 160
 
 experiment = DiffusionReinforcementExperiment(
     base="runs/mmada/unigrpo_base",
     task="draw_solution",
-    rollout=DiffusionRolloutConfig(prompts=16, group=8),
+    rollout=DiffusionRolloutConfig(prompts=32, group=8),
     decoding=DecodingConfig(image_steps=8),
     optimizer=OptimizerConfig(
-        learning_rate=3e-4,
+        learning_rate=2e-4,
         warmup_steps=5,
         total_steps=STEPS,
         schedule="constant",
         b2=0.99,
         weight_decay=0.0,
     ),
-    train=TrainConfig(steps=STEPS, log_every=5, evaluate_every=20, save_every=30),
+    train=TrainConfig(steps=STEPS, log_every=5, evaluate_every=40, save_every=40),
     held_out=500,
 )

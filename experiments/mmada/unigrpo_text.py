@@ -8,7 +8,7 @@ algorithms by name, other choices by field:
 
     jaxreason train experiments/mmada/unigrpo_text.py --run runs/mmada/espo --method espo
     jaxreason train experiments/mmada/unigrpo_text.py --run runs/mmada/random \
-        --overrides timestep_rule random updates 4
+        --overrides timestep_rule random updates 2
 
 README.md beside this file has the numbers.
 """
@@ -27,7 +27,7 @@ experiment = DiffusionReinforcementExperiment(
     rollout=DiffusionRolloutConfig(prompts=16, group=8),
     decoding=DecodingConfig(temperature=1.0, block=4),
     optimizer=OptimizerConfig(
-        learning_rate=3e-4,
+        learning_rate=2e-4,
         warmup_steps=5,
         total_steps=STEPS,
         schedule="constant",

@@ -56,7 +56,8 @@ class DiffusionAlgorithmConfig:
         timestep_rule: spacing of the noise levels of the updates, see `timesteps`.
         total_timesteps: T.
         first_timestep: range of the random start, its upper end included; None for 0 to T - 1.
-        timestep_scope: one start per "update" (Algorithm 1) or per "response" (the prose).
+        timestep_scope: one start for all responses of an "update" (Algorithm 1) or one for each
+            "response" (the prose).
         mask_count: at level t each token is masked with probability t / T ("bernoulli"), or
             exactly round(n t / T) tokens are, at least one ("exact").
         share_mask_across_group: responses to one prompt are masked at the same places.
@@ -83,7 +84,7 @@ class DiffusionAlgorithmConfig:
     standard_deviation: StandardDeviation = "population"
     epsilon: float = 1e-4
     aggregation: Aggregation = "masked_tokens"
-    updates: int = 2
+    updates: int = 4
     clip_low: float = 0.2
     clip_high: float = 0.2
     kl_estimator: KLEstimator = "k3"
@@ -93,7 +94,7 @@ class DiffusionAlgorithmConfig:
     timestep_rule: TimestepRule = "alg1"
     total_timesteps: int = 1000
     first_timestep: tuple[int, int] | None = None
-    timestep_scope: Literal["update", "response"] = "update"
+    timestep_scope: Literal["update", "response"] = "response"
     mask_count: Literal["bernoulli", "exact"] = "bernoulli"
     share_mask_across_group: bool = False
     prompt_mask: float = 0.0

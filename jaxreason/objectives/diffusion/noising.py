@@ -83,7 +83,7 @@ def draw_noise(
             "'order'"
         )
     level_key, draw_key = jax.random.split(key)
-    levels = noise_levels(config, rows["keys"].shape[0], level_key)
+    levels = noise_levels(config, rows["keys"].shape[0], level_key, group)
     keys = jax.random.split(draw_key, config.updates)
 
     def one(levels: Array, key: PRNGKeyArray) -> Noise:

@@ -52,13 +52,19 @@ def timesteps(
 
 
 def noise_levels(
-    config: DiffusionAlgorithmConfig, rows: int, key: PRNGKeyArray
+    config: DiffusionAlgorithmConfig, rows: int, key: PRNGKeyArray, group: int
 ) -> Float[Array, "N B"]:
-    """Masked shares t_n / T; one per update, or one per update and response."""
+    """Masked shares t_n / T of all updates, for rows whose groups are neighbours.
+
+    One start serves all rows ("update") or each row has its own ("response"); responses that share
+    their masks share their levels.
+    """
     start_key, rule_key = jax.random.split(key)
     low, high = config.first_timestep or (0, config.total_timesteps - 1)
-    shape = (rows,) if config.timestep_scope == "response" else (1,)
-    first = jax.random.randint(start_key, shape, low, high + 1)
+    alike = group if config.share_mask_across_group else 1
+    if config.timestep_scope == "update":
+        alike = rows
+    first = jax.random.randint(start_key, (rows // alike,), low, high + 1)
     total = config.total_timesteps
     chosen = timesteps(config.timestep_rule, config.updates, total, first, rule_key)
-    return jnp.broadcast_to(chosen / total, (config.updates, rows))
+    return jnp.repeat(chosen / total, alike, axis=1)

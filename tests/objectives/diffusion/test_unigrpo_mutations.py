@@ -67,7 +67,7 @@ def test_the_loss_depends_on(name, field, value):
         ("unigrpo", "timestep_rule", "random"),
         ("unigrpo", "total_timesteps", 4),
         ("unigrpo", "first_timestep", (900, 1000)),
-        ("unigrpo", "timestep_scope", "response"),
+        ("unigrpo", "timestep_scope", "update"),
         ("unigrpo", "mask_count", "exact"),
         ("unigrpo", "share_mask_across_group", True),
         ("unigrpo", "prompt_mask", 0.3),

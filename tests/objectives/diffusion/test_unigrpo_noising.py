@@ -91,8 +91,8 @@ def test_an_exact_count_hides_that_many():
 
 
 def test_levels_are_drawn_once_per_update_or_per_response():
-    config = DiffusionAlgorithmConfig(updates=1, mask_count="exact", tail="counted")
-    each = replace(config, timestep_scope="response")
+    each = DiffusionAlgorithmConfig(updates=1, mask_count="exact", tail="counted")
+    config = replace(each, timestep_scope="update")
     sizes = {scope.timestep_scope: [] for scope in (config, each)}
     for key in range(20):
         for scope in (config, each):
