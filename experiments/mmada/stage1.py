@@ -2,7 +2,7 @@
 
     jaxreason train experiments/mmada/stage1.py --run runs/mmada/stage1
 
-5x5 mazes, 0.2 M parameters. Pictures are one code per cell here; `--tokenizer RUN` takes a trained
+4x4 mazes, 0.2 M parameters. Pictures are one code per cell here; `--tokenizer RUN` takes a trained
 image tokenizer of such mazes, as `experiments/mmada/stages.py` does.
 """
 
@@ -18,7 +18,7 @@ from jaxreason.training.optimizer import OptimizerConfig
 STEPS = 10_000
 
 experiment = MaskedDiffusionExperiment(
-    world=MazeWorld(),
+    world=MazeWorld(width=4, height=4, minimum_path_cells=3),
     model=TransformerConfig(
         vocabulary_size=0,
         layers=3,
@@ -37,10 +37,10 @@ experiment = MaskedDiffusionExperiment(
     # Drawing and reading a maze is learned in minutes; where to go takes most of the time.
     rows={
         "draw_maze": 2,
-        "draw_solution": 4,
-        "read_plan": 7,
+        "draw_solution": 6,
+        "read_plan": 10,
         "read_maze": 1,
-        "plan": 9,
+        "plan": 12,
         "text": 1,
     },
     decoding=DecodingConfig(block=4),

@@ -17,9 +17,9 @@ from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.runs import load_experiment
 
-STEPS = 4_000
-TEXT_LENGTH = 180
-"""The longest row of the 20,000 training mazes needs 166; any other maze of the kind, 204."""
+STEPS = 6_000
+TEXT_LENGTH = 117
+"""The longest of the 20,000 training mazes needs 114; no maze of the kind more than 141."""
 
 _stage1 = load_experiment(Path(__file__).parent / "stage1.py")
 
@@ -31,7 +31,7 @@ experiment = replace(
         _stage1.objective,
         coefficients=TaskCoefficients(t2i=1.0, lm=0.1, lm_chat=1.0, mmu=1.0, r2i=1.0),
     ),
-    rows={"draw_maze": 1, "draw_solution": 4, "read_plan": 4, "read_maze": 1, "plan": 6},
+    rows={"draw_maze": 1, "draw_solution": 3, "read_plan": 4, "read_maze": 1, "plan": 7},
     decoding=DecodingConfig(block=20, threshold=0.9, cache="dual"),
     optimizer=replace(_stage1.optimizer, learning_rate=2e-3, total_steps=STEPS),
     train=TrainConfig(steps=STEPS, log_every=50, evaluate_every=0, save_every=1_000),

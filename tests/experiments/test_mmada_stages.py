@@ -40,7 +40,7 @@ def test_every_stage_goes_on_from_the_one_before(scripts, tmp_path):
     assert found["stage3"].base == str(tmp_path / "stage2-swapped")
     # The tokenizer sees the mazes the stages are about.
     world, data = found["stage1"].world, found["tokenizer"].data
-    assert (data.generator, data.width, data.height) == (world.generator, 5, 5)
+    assert (data.generator, data.width, data.height) == (world.generator, 4, 4)
 
 
 def test_the_causal_twin_learns_the_answer_and_its_end(scripts):
