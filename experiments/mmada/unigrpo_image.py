@@ -5,7 +5,10 @@
 
 A picture earns 1 if every cell of it is right or its plan is another valid one, else 0. The rollout
 draws without guidance; with `--decoding.guidance` above 0 it would, while the loss stays that of
-the conditional model. README.md beside this file has the numbers.
+the conditional model.
+
+One seed, 300 held-out mazes, 80 steps: solutions right 50.7 -> 57.7 % decoded greedily, 39.7 ->
+54.7 % sampled (standard errors below 2.9), in nine minutes on two busy CPU cores.
 """
 
 from jaxreason.training.diffusion.decoding import DecodingConfig

@@ -10,7 +10,8 @@ algorithms by name, other choices by field:
     jaxreason train experiments/mmada/unigrpo_text.py --run runs/mmada/random \
         --overrides timestep_rule random updates 2
 
-README.md beside this file has the numbers.
+One seed, 300 held-out mazes, 60 steps: plans valid 20.7 -> 36.7 % decoded greedily, 15.3 -> 34.0 %
+sampled (standard errors below 2.8), in five minutes on two busy CPU cores.
 """
 
 from jaxreason.training.diffusion.decoding import DecodingConfig
