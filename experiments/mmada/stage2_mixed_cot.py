@@ -17,7 +17,7 @@ from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.runs import load_experiment
 
-STEPS = 6_000
+STEPS = 8_000
 TEXT_LENGTH = 117
 """The longest of the 20,000 training mazes needs 114; no maze of the kind more than 141."""
 
