@@ -1,51 +1,67 @@
-"""`jaxreason evaluate`: sample from a run's model and judge every completion."""
+"""`jaxreason evaluate`: sample from a run's model and judge every answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from jaxreason.cli.options import parse_options
 from jaxreason.errors import FailureError, InputError
 
-HELP = "sample from a run's model and judge every completion"
+HELP = "sample from a run's model and judge every answer"
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Sample from a run's model on held-out mazes of every generator and judge each completion.
+    """Sample from a run's model on held-out mazes and judge each answer.
 
-    Writes RUN/evaluation/NAME.json and prints a table. The same arguments give the same numbers.
+    A next-token model answers mazes of every generator; a masked-diffusion model each task it was
+    trained on, and right answers are scored besides: bounds on nats and perplexity. Writes
+    RUN/evaluation/NAME.json and prints a table. The same arguments give the same numbers.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
     """run directory, as `jaxreason train` makes it"""
-    generators: tuple[str, ...] = ("all",)
-    """test mazes: all, or some of wilson kruskal dfs drunkards_walk searchformer free_space"""
+    generators: tuple[str, ...] | None = None
+    """test mazes: all (default), or some of wilson kruskal dfs drunkards_walk searchformer
+    free_space; next-token models"""
     count: int = 100
-    """problems per generator"""
-    temperature: tuple[float, ...] = (0.0, 1.0)
-    """decoding temperatures; 0 is greedy"""
-    samples: int = 1
-    """completions per problem at temperatures above 0"""
+    """problems per generator or task"""
+    temperature: tuple[float, ...] | None = None
+    """decoding temperatures, 0 (greedy) and 1 by default; next-token models"""
+    samples: int | None = None
+    """completions per problem at temperatures above 0, 1 by default; next-token models"""
     split: str = "test"
     """train, validation or test"""
     seed: int = 0
     """of the problems and the sampling"""
     max_new_tokens: int | None = None
-    """limit of a completion; by default room for every true one and then some"""
+    """limit of a completion, by default room for every true one and then some; next-token
+    models"""
     batch_size: int = 32
     """problems decoded together"""
     bin_width: int | None = None
-    """tokens per length bin; by default in proportion to the paper's 1,000 at 30x30"""
+    """tokens per length bin, by default in proportion to the paper's 1,000 at 30x30; next-token
+    models"""
+    tasks: tuple[str, ...] | None = None
+    """tasks to judge, by default all the run was trained on; masked diffusion"""
+    draws: int | None = None
+    """masks per right answer that is too long to try them all, 32 by default; masked diffusion"""
+    padding: Literal["predicted", "hidden"] | None = None
+    """the filling after right answers: scored as in training (default), or hidden, which gives
+    their length away; masked diffusion"""
     checkpoint: int | None = None
     """step of the checkpoint; the newest by default"""
     name: str | None = None
     """name of the result; step-N by default"""
     json: bool = False
     """print the result as JSON instead of a table"""
+
+
+_NEXT_TOKEN = ("generators", "temperature", "samples", "max_new_tokens", "bin_width")
+_DIFFUSION = ("tasks", "draws", "padding")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -61,29 +77,21 @@ def run(argv: Sequence[str]) -> None:
             f"{arguments.run} is not a run directory: it has no config.json; train one with "
             "`jaxreason train`"
         )
-    from jaxreason.mazes.generators import GENERATORS
-
-    chosen = arguments.generators
+    chosen = arguments.generators or ("all",)
     if "all" in chosen and len(chosen) > 1:
         raise InputError(f"generators is {' '.join(chosen)}; 'all' stands alone")
     # JAX takes a second to import; usage errors above do not wait for it.
-    from jaxreason.evaluation.settings import EvaluationSettings
+    from jaxreason.training.runs import read_experiment
 
-    settings = EvaluationSettings(
-        generators=GENERATORS if chosen == ("all",) else chosen,
-        count=arguments.count,
-        temperatures=arguments.temperature,
-        samples=arguments.samples,
-        split=arguments.split,
-        seed=arguments.seed,
-        max_new_tokens=arguments.max_new_tokens,
-        batch_size=arguments.batch_size,
-        bin_width=arguments.bin_width,
-    )
+    diffusion = hasattr(read_experiment(arguments.run), "blocks")
+    _refuse(arguments, _NEXT_TOKEN if diffusion else _DIFFUSION, diffusion)
+    settings = _diffusion_settings(arguments) if diffusion else _settings(arguments, chosen)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
+    from jaxreason.evaluation.diffusion.evaluating import evaluate_diffusion_run
+    from jaxreason.evaluation.diffusion.terminal import diffusion_table
     from jaxreason.evaluation.documents import dump
     from jaxreason.evaluation.pipeline import evaluate_run
     from jaxreason.evaluation.terminal import evaluation_table
@@ -96,20 +104,72 @@ def run(argv: Sequence[str]) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading the checkpoint", total=None)
-        document, path = evaluate_run(
+        evaluate: Any = evaluate_diffusion_run if diffusion else evaluate_run
+        document, path = evaluate(
             arguments.run,
             settings,
             name=arguments.name,
             step=arguments.checkpoint,
             on_progress=lambda label, done, total: progress.update(
-                task, description=f"completions, {label}", completed=done, total=total
+                task, description=label, completed=done, total=total
             ),
         )
     if arguments.json:
         print(dump(document), end="")
         return
     out = Console()
-    out.print(evaluation_table(document))
-    for item in document["skipped"]:
+    out.print(diffusion_table(document) if diffusion else evaluation_table(document))
+    if diffusion:
+        out.print("nats and perplexity: upper bounds; ~ from random masks", style="dim")
+    for item in document.get("skipped", ()):
         out.print(f"{item['generator']} skipped: {item['reason']}", style="dim")
     out.print(f"per cent with one standard error; written to {path}", style="dim", soft_wrap=True)
+
+
+def _refuse(arguments: Evaluate, names: Sequence[str], diffusion: bool) -> None:
+    """Options that say nothing about this kind of model."""
+    kind, other = "masked-diffusion", "next-token"
+    if not diffusion:
+        kind, other = other, kind
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for {other} models, and {arguments.run} is a "
+                f"{kind} run; leave it out"
+            )
+
+
+def _settings(arguments: Evaluate, chosen: tuple[str, ...]) -> Any:
+    from jaxreason.evaluation.settings import EvaluationSettings
+    from jaxreason.mazes.generators import GENERATORS
+
+    temperatures, samples = arguments.temperature, arguments.samples
+    return EvaluationSettings(
+        generators=GENERATORS if chosen == ("all",) else chosen,
+        count=arguments.count,
+        temperatures=(0.0, 1.0) if temperatures is None else temperatures,
+        samples=1 if samples is None else samples,
+        split=arguments.split,
+        seed=arguments.seed,
+        max_new_tokens=arguments.max_new_tokens,
+        batch_size=arguments.batch_size,
+        bin_width=arguments.bin_width,
+    )
+
+
+def _diffusion_settings(arguments: Evaluate) -> Any:
+    from jaxreason.evaluation.diffusion.evaluating import DiffusionEvaluation
+    from jaxreason.training.diffusion.bounds import BoundConfig
+
+    defaults = BoundConfig()
+    return DiffusionEvaluation(
+        tasks=arguments.tasks or (),
+        count=arguments.count,
+        split=arguments.split,
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        bounds=BoundConfig(
+            draws=defaults.draws if arguments.draws is None else arguments.draws,
+            padding=arguments.padding or defaults.padding,
+        ),
+    )

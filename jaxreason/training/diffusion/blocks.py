@@ -1,14 +1,25 @@
 """Block diffusion as a way to train on rows of words: settings, and what they ask of the rest."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS
+import jax
+
 from jaxreason.errors import InputError
-from jaxreason.models import TransformerConfig
+from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
-from jaxreason.objectives.diffusion.block_diffusion import BlockDiffusionConfig, Per
+from jaxreason.objectives.diffusion.block_diffusion import (
+    BlockDiffusionConfig,
+    Per,
+    block_diffusion,
+)
+from jaxreason.objectives.diffusion.masked_cross_entropy import (
+    MaskedDiffusionConfig,
+    masked_diffusion,
+)
 from jaxreason.training.diffusion.decoding import DecodingConfig
+from jaxreason.training.flops import training_flops_per_token
+from jaxreason.types import Objective
 
 
 @dataclass(frozen=True)
@@ -52,38 +63,72 @@ class BlockTraining:
             mask_mode=mask_mode,
         )
 
+    def objective(
+        self,
+        model: Transformer,
+        mask_id: int,
+        unblocked: MaskedDiffusionConfig,
+        chunk: int | None = None,
+    ) -> Objective:
+        """The loss on a diffusion batch: of blocks, or `unblocked` where there are none."""
+        if not self.length:
+            return masked_diffusion(model, mask_id=mask_id, config=unblocked, chunk=chunk)
+        config = self.config(unblocked.mask_mode)
+        return block_diffusion(model, mask_id=mask_id, config=config, chunk=chunk)
+
+    def flops_per_token(self, model: Transformer, length: int) -> float:
+        """FLOPs of training on one token of a row of `length`."""
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        if not self.length:
+            return training_flops_per_token(shapes, length, causal=False)
+        # Two copies of every token; over all blocks, each sees half a row on average.
+        return 2 * training_flops_per_token(shapes, length, causal=True)
+
     def check(
-        self, model: TransformerConfig, decoding: DecodingConfig, tasks: Iterable[str]
+        self,
+        model: TransformerConfig,
+        objective: MaskedDiffusionConfig,
+        pictures: Sequence[str],
+        decoding: DecodingConfig | None = None,
     ) -> None:
-        """That model, decoding and tasks go with these blocks, or with none.
+        """That the rest of an experiment goes with these blocks, or with none.
+
+        Args:
+            model: its attention.
+            objective: of training without blocks.
+            pictures: trained tasks whose answers are pictures.
+            decoding: of answers in words, if any are decoded.
 
         Raises:
             InputError: names the field that does not.
         """
         wanted = "block_causal" if self.length else "bidirectional"
+        kind = f"block diffusion (blocks.length {self.length})"
         if model.attention != wanted:
-            kind = (
-                f"block diffusion (blocks.length {self.length})"
-                if self.length
-                else ("masked diffusion without blocks")
-            )
+            kind = kind if self.length else "masked diffusion without blocks"
             raise InputError(f"model.attention is {model.attention!r}; {kind} needs {wanted!r}")
+        if decoding is not None:
+            self._check_decoding(decoding)
+        if self.length and pictures:
+            raise InputError(
+                f"rows has task {pictures[0]!r} and blocks.length is {self.length}; blocks are for "
+                "answers in words: pictures are decoded in one piece, all places at once"
+            )
+        if self.length and replace(objective, mask_mode="bool") != MaskedDiffusionConfig():
+            raise InputError(
+                f"objective is set and blocks.length is {self.length}; block diffusion has one "
+                "loss for all rows: leave all of objective but mask_mode as it is by default"
+            )
+
+    def _check_decoding(self, decoding: DecodingConfig) -> None:
         caches = ("none", "block") if self.length else ("none", "prefix", "dual")
         if decoding.cache not in caches:
             raise InputError(
                 f"decoding.cache is {decoding.cache!r} and blocks.length {self.length}; expected "
                 f"one of {', '.join(caches)}"
             )
-        if not self.length:
-            return
-        if decoding.block != self.length:
+        if self.length and decoding.block != self.length:
             raise InputError(
                 f"decoding.block is {decoding.block} and blocks.length {self.length}; a model of "
                 "blocks decodes those it was trained on: make them equal"
             )
-        for task in tasks:
-            if task in PICTURE_TASKS:
-                raise InputError(
-                    f"rows has task {task!r} and blocks.length is {self.length}; blocks are for "
-                    "answers in words: pictures are decoded in one piece, all places at once"
-                )

@@ -13,22 +13,18 @@ from typing import Any, ClassVar
 import jax
 from jax.sharding import Mesh
 
-from jaxreason.data.multimodal.maze_tasks import TASKS_OF_WORLD, MazeWorld
+from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD, MazeWorld
 from jaxreason.data.multimodal.maze_world import MazeWorldSource
 from jaxreason.data.multimodal.mixing import mixed_batches
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer, TransformerConfig
-from jaxreason.objectives.diffusion.block_diffusion import block_diffusion
-from jaxreason.objectives.diffusion.masked_cross_entropy import (
-    MaskedDiffusionConfig,
-    masked_diffusion,
-)
-from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
+from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.tokens.image_codec import ImageCodec, PaletteCodec
 from jaxreason.tokens.maze_world_vocabulary import MazeWorldVocabulary
 from jaxreason.training.diffusion.blocks import BlockTraining
+from jaxreason.training.diffusion.checks import check_rows, check_shape
 from jaxreason.training.diffusion.decoding import DecodingConfig
-from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.types import Objective, Params
@@ -96,13 +92,8 @@ class MaskedDiffusionExperiment:
                 raise InputError(f"rows of {task} is {rows}; it must be at least 0")
         if not self.tasks():
             raise InputError("rows has no task with at least one row")
-        self.blocks.check(self.model, self.decoding, self.tasks())
-        unused = replace(self.objective, mask_mode="bool")
-        if self.blocks.length and unused != MaskedDiffusionConfig():
-            raise InputError(
-                f"objective is set and blocks.length is {self.blocks.length}; block diffusion has "
-                "one loss for all rows: leave all of objective but mask_mode as it is by default"
-            )
+        pictures = [task for task in self.tasks() if task in PICTURE_TASKS]
+        self.blocks.check(self.model, self.objective, pictures, self.decoding)
 
     def tasks(self) -> tuple[str, ...]:
         """The tasks that are trained, in the world's order."""
@@ -159,10 +150,7 @@ class MaskedDiffusionExperiment:
     def make_objective(self, model: Transformer) -> Objective:
         """The loss on a diffusion batch."""
         mask, chunk = self.vocabulary().ids.mask, self.loss_chunk or None
-        if self.blocks.length:
-            config = self.blocks.config(self.objective.mask_mode)
-            return block_diffusion(model, mask_id=mask, config=config, chunk=chunk)
-        return masked_diffusion(model, mask_id=mask, config=self.objective, chunk=chunk)
+        return self.blocks.objective(model, mask, self.objective, chunk)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
@@ -210,7 +198,7 @@ class MaskedDiffusionExperiment:
             mesh=mesh,
             evaluate_fn=held_out_numbers(self, model, mesh) if self.train.evaluate_every else None,
             config_json=self.as_json(),
-            flops_per_token=self._flops_per_token(model, length),
+            flops_per_token=self.blocks.flops_per_token(model, length),
             progress=progress,
         )
 
@@ -238,31 +226,12 @@ class MaskedDiffusionExperiment:
                 f"the {wanted.size} of this experiment ({wanted.name}): keep world.width, "
                 "world.height and tokenizer as in the base"
             )
-        shape, own = base.model.config, self.transformer().config
-        for name in ("layers", "width", "heads", "kv_heads", "head_size", "mlp_width", "tied"):
-            if getattr(shape, name) != getattr(own, name):
-                raise InputError(
-                    f"base {self.base} has model.{name} {getattr(shape, name)}, this experiment "
-                    f"{getattr(own, name)}; they must agree"
-                )
+        check_shape(self.base, base.model.config, self.transformer().config)
         return base.params
 
-    def _flops_per_token(self, model: Transformer, length: int) -> float:
-        shapes = jax.eval_shape(model.init, jax.random.key(0))
-        if not self.blocks.length:
-            return training_flops_per_token(shapes, length, causal=False)
-        # Two copies of every token; over all blocks, each sees half a row on average.
-        return 2 * training_flops_per_token(shapes, length, causal=True)
-
     def _check_rows(self, mesh: Mesh | None) -> None:
-        ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-        parts, count = ways * self.train.accumulation, jax.process_count()
-        if self.batch_rows() * count % parts:
-            raise InputError(
-                f"rows sum to {self.batch_rows()} on each of {count} processes; together they must "
-                f"be a multiple of train.accumulation ({self.train.accumulation}) x mesh axes "
-                f"replica x fsdp ({ways})"
-            )
+        check_rows(self.batch_rows(), self.train.accumulation, mesh)
+        count = jax.process_count()
         if count > 1 and self.held_out:
             raise InputError(
                 f"held_out is {self.held_out} with {count} processes; answers are judged in one: "

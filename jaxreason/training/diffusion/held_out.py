@@ -11,13 +11,13 @@ from jax.sharding import Mesh
 from jaxreason.data.multimodal.judging import Judgement, written_ids
 from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS
 from jaxreason.data.multimodal.maze_world import MazeWorldSource
-from jaxreason.data.multimodal.mixing import mixed_batches
+from jaxreason.data.multimodal.mixing import TaskSource, mixed_batches
 from jaxreason.mazes import Problem
 from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.images import ImageCompletions, ImageSampler, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.sharding.mesh import BATCH_AXES, place_batch
-from jaxreason.types import Completions, Params, Sampler
+from jaxreason.types import Completions, Objective, Params, Sampler
 
 LOSS_BATCHES = 8
 """Batches of held-out rows whose loss is taken; their masks are always the same."""
@@ -163,7 +163,12 @@ def held_out_numbers(
     answers of each trained task that are correct, and what else its judge says, of
     `held_out_mazes` mazes.
     """
-    losses = _validation_loss(experiment, model, mesh)
+    losses = validation_losses(
+        experiment.make_objective(model),
+        lambda: experiment.source(split="validation", count=max(experiment.held_out, 256)),
+        experiment.rows,
+        mesh,
+    )
     judge: list[Judge] = []
 
     def evaluate(params: Params, step: int) -> Mapping[str, float]:
@@ -185,10 +190,20 @@ def held_out_numbers(
     return evaluate
 
 
-def _validation_loss(
-    experiment: Any, model: Transformer, mesh: Mesh | None
+def validation_losses(
+    objective: Objective,
+    make_source: Callable[[], TaskSource],
+    rows: Mapping[str, int],
+    mesh: Mesh | None,
 ) -> Callable[[Params], dict[str, float]]:
-    objective = experiment.make_objective(model)
+    """`params -> {validation_METRIC: mean}` over a few batches whose masks are always the same.
+
+    Args:
+        objective: loss on a diffusion batch.
+        make_source: the rows, made at the first call.
+        rows: rows of each task in a batch.
+        mesh: devices; None is one.
+    """
 
     @jax.jit
     def measure(params: Params, batch: Any, key: jax.Array) -> Any:
@@ -198,8 +213,7 @@ def _validation_loss(
 
     def evaluate(params: Params) -> dict[str, float]:
         if not batches:
-            source = experiment.source(split="validation", count=max(experiment.held_out, 256))
-            stream = iter(mixed_batches(source, experiment.rows, prefetch=0))
+            stream = iter(mixed_batches(make_source(), rows, prefetch=0))
             batches.extend(place_batch(next(stream), mesh) for _ in range(LOSS_BATCHES))
         totals: dict[str, np.ndarray] = {}
         for place, batch in enumerate(batches):
