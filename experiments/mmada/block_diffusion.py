@@ -30,6 +30,7 @@ experiment = MaskedDiffusionExperiment(
         head_size=16,
         mlp_width=192,
         attention="block_causal",
+        rope_base=100.0,
         unroll=3,
     ),
     blocks=BlockTraining(BLOCK, at_least_one=True),

@@ -29,6 +29,10 @@ KINDS = {
     ),
     "imported": ("jaxreason.training.diffusion.imported", "ImportedModel"),
     "masked_diffusion": ("jaxreason.training.diffusion.experiment", "MaskedDiffusionExperiment"),
+    "diffusion_records": (
+        "jaxreason.training.diffusion.records_experiment",
+        "RecordsExperiment",
+    ),
     "diffusion_reinforcement": (
         "jaxreason.training.diffusion.reinforcement_experiment",
         "DiffusionReinforcementExperiment",

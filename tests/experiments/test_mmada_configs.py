@@ -80,6 +80,16 @@ def test_every_config_is_an_experiment_whose_rows_fit(name):
     assert json.loads(json.dumps(experiment.as_json()))["kind"] == "masked_diffusion"
 
 
+def test_blocks_and_records_are_experiments_too():
+    blocks = load_experiment(FOLDER / "block_diffusion.py")
+    assert blocks.source(count=64).layout.length % blocks.blocks.length == 0
+    stage = load_experiment(FOLDER / "stage1.py").model
+    assert dataclasses.replace(blocks.model, attention=stage.attention) == stage
+    records = load_experiment(FOLDER / "records.py")
+    assert records.optimizer.total_steps == records.train.steps
+    assert records.as_json()["kind"] == "diffusion_records"
+
+
 def test_the_second_stage_goes_on_with_the_first_ones_model_and_tokens():
     for first, second in (
         ("stage1", "stage2_mixed_cot"),

@@ -179,11 +179,11 @@ class RecordSource:
             raise InputError(f"{record.where}: image is given, but no codec to encode it with")
         nothing = np.zeros(self.layout.image_tokens, np.int32)
         codes = nothing if record.codes is None else record.codes
-        ids = self._ids(record)
-        if self.overflow == "drop" and not self._fits(record.task, len(ids)):
-            self.dropped += 1
-            return False
         try:
+            ids = self._ids(record)
+            if self.overflow == "drop" and not self._fits(record.task, len(ids)):
+                self.dropped += 1
+                return False
             self._lay_out(record, ids, codes)
         except InputError as error:
             raise InputError(f"{record.where}: {error}") from error
