@@ -1,4 +1,4 @@
-"""Masked diffusion on your own records: JSON lines, or a data set of TensorFlow Datasets.
+r"""Masked diffusion on your own records: JSON lines, or a data set of TensorFlow Datasets.
 
     jaxreason train experiments/mmada/records.py --data.train train.jsonl \
         --data.held-out held_out.jsonl --run runs/records
@@ -10,9 +10,10 @@ One object a line; `data.names` and `data.answer_mark` fit other data sets to th
     {"task": "lm_chat", "question": "two plus two", "reasoning": "count on", "answer": "four"}
     {"task": "mmu", "question": "what is it", "answer": "a cat", "codes": [1, 0, 2, 2]}
 
-The vocabulary is the words of the training records, which config.json keeps. Pictures are given as
-codes (`--data.image-tokens 4 --data.image-codes 3` for those above), or as image files through a
-trained tokenizer (`"image": "cat.png"` and `--image-tokenizer RUN`).
+`--rows.lm 4 --rows.mmu 4` take rows of other tasks into each batch. The vocabulary is the words of
+the training records, which config.json keeps. Pictures are given as codes (`--data.image-tokens 4
+--data.image-codes 3` for those above), or as image files through a trained tokenizer
+(`"image": "cat.png"` and `--image-tokenizer RUN`).
 
 Published weights are gone on with as `--base BASE --tokenizer tokenizer.json`, after `jaxreason
 weights import FOLDER --run BASE`; in a copy of this file, the model is then
@@ -42,7 +43,7 @@ experiment = RecordsExperiment(
         attention="bidirectional",
     ),
     objective=MaskedDiffusionConfig(coefficients=TaskCoefficients(lm=1.0, lm_chat=1.0)),
-    rows={"lm_chat": 16},
+    rows={"lm": 0, "lm_chat": 16, "mmu": 0, "t2i": 0, "r2i": 0},
     optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=100, total_steps=STEPS),
     train=TrainConfig(steps=STEPS, log_every=50, evaluate_every=500, save_every=500),
 )

@@ -45,7 +45,7 @@ def experiment(tmp_path_factory):
         ),
         model=TransformerConfig(0, 1, 16, 2, 2, 8, 32, attention="block_causal"),
         blocks=BlockTraining(4),
-        rows={"lm_chat": 6, "mmu": 2},
+        rows={"lm_chat": 6, "mmu": 2, "lm": 0},
         optimizer=OptimizerConfig(warmup_steps=1, total_steps=2),
         train=TrainConfig(steps=2, log_every=1, save_every=1, evaluate_every=2),
         bounds=BoundConfig(batch=2),

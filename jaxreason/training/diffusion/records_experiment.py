@@ -239,7 +239,7 @@ class RecordsExperiment:
             train_config=self.train,
             batches=mixed_batches(
                 source,
-                self.rows,
+                {task: self.rows[task] for task in self.tasks()},
                 self.train.seed,
                 text_dropout=self.text_dropout,
                 process_index=jax.process_index(),
