@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "data": "prepare and inspect data sets",
     "train": "train a model as an experiment file describes",
     "evaluate": "sample from a run's model and judge every completion",
+    "sample": "single answers of a masked-diffusion run, parts filled in again too",
     "report": "write the report of a run: tables, curves, pictures",
     "compare": "compare two checkpoints: update sparsity and rank",
     "overlap": "how much of their updates runs from one base share, against null models",
