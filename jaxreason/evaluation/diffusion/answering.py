@@ -87,7 +87,7 @@ def edited_words(
     written = [ids.mask if word == BLANK else source.vocabulary.id(word) for word in words]
     answer = np.full((count, room), ids.eos, np.int32)
     answer[:, : len(written)] = written
-    prompts = source.prompts(range(count), task)
+    prompts: Any = source.prompts(range(count), task)
     widths = np.asarray(prompts["lengths"])
     tokens = np.full((count, int(widths.max()) + room), ids.pad, np.int32)
     for row, width in enumerate(widths):
@@ -95,14 +95,16 @@ def edited_words(
         tokens[row, width : width + room] = answer[row]
     keys = np.arange(tokens.shape[1]) < (widths + room)[:, None]
     config = TextDiffusionConfig(length=tokens.shape[1], temperature=judge.decoding.temperature)
-    filler = infill(judge.model, config, mask_id=ids.mask)
-    filled = jax.device_get(filler(params, {"tokens": tokens, "keys": keys}, jax.random.key(seed)))
+    filler: Any = infill(judge.model, config, mask_id=ids.mask)
+    filled: Any = jax.device_get(
+        filler(params, {"tokens": tokens, "keys": keys}, jax.random.key(seed))
+    )
     columns = widths[:, None] + np.arange(len(written))
     lengths = np.full(count, len(written) + 1, np.int32)
     ended = np.pad(np.take_along_axis(filled.tokens, columns, 1), ((0, 0), (0, 1)))
     ended[:, -1] = ids.eos
     order = np.pad(np.take_along_axis(filled.order, columns, 1), ((0, 0), (0, 1)))
-    made = Completions(ended, np.zeros(ended.shape), lengths, np.ones(count, bool), order)
+    made: Any = Completions(ended, np.zeros(ended.shape), lengths, np.ones(count, bool), order)
     problems = [source.problem(i) for i in range(count)]
     return _in_words(judge, task, made, source.judge(task, problems, made).values > 0)
 
@@ -139,8 +141,9 @@ def redrawn(
     hole = box(rows, columns, *part)
     solved = task == "draw_solution"
     truth = np.stack([source.codes(i, solved) for i in range(count)]).astype(np.int32)
+    asked: Any = source.prompts(range(count), task)
     prompts = with_canvas(
-        source.prompts(range(count), task),
+        asked,
         inpaint(truth.reshape(count, rows, columns), hole),
         image_offset=ids.image_offset,
         image_codes=ids.image_codes,
@@ -158,9 +161,8 @@ def _question(judge: Judge, task: str, index: int) -> list[str]:
     return [word for word in words if not word.startswith("<|")]
 
 
-def _in_words(judge: Judge, task: str, words: Completions, right: np.ndarray) -> list[Shown]:
+def _in_words(judge: Judge, task: str, words: Any, right: np.ndarray) -> list[Shown]:
     source, made = judge.source, []
-    assert words.order is not None
     for i, good in enumerate(right):
         end = int(words.lengths[i]) - int(words.finished[i])
         answer = source.vocabulary.decode_words(words.tokens[i, :end])
