@@ -52,7 +52,7 @@ class DiffusionAlgorithmConfig:
         kl_estimator: see `jaxreason.objectives.kl_divergence` (open; GRPO's).
         kl_target: KL to the frozen "reference" or to the "old" policy that sampled.
         kl_coefficient: its weight, beta (open; dLLM-RL's); 0 for none.
-        kl_summed: the KL is summed over masked tokens whatever the aggregation (dLLM-RL).
+        kl_summed: the KL is summed over masked tokens whatever the aggregation; no preset does.
         timestep_rule: spacing of the noise levels of the updates, see `timesteps`.
         total_timesteps: T.
         first_timestep: range of the random start, its upper end included; None for 0 to T - 1.

@@ -91,13 +91,13 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
         kl_target="old",
         tail="masked",
     ),
-    # "random_masking" of dLLM-RL (train_mmada_v_policy.py), to which MMaDA's README points for
-    # UniGRPO: independent masks with shares from U(0.1, 0.9); k3 to the old policy, summed.
+    # "random_masking" of dLLM-RL (github.com/Gen-Verse/dLLM-RL, train_mmada_v_policy.py), to which
+    # MMaDA's README points for UniGRPO: independent masks with shares from U(0.1, 0.9); k3 to the
+    # old policy, averaged over the masked tokens like the policy's term. Updates are ours.
     "random_masking": DiffusionAlgorithmConfig(
         noise="uniform",
         updates=2,
         kl_target="old",
-        kl_summed=True,
         draws=2,
         tail="masked",
     ),

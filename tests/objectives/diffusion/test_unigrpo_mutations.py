@@ -50,7 +50,8 @@ SCORED = Scored(
         ("espo", "kl_estimator", "k3"),
         ("espo", "aggregation", "response_sum"),
         ("trace_rl", "kl_target", "reference"),
-        ("random_masking", "kl_summed", False),
+        ("random_masking", "kl_summed", True),
+        ("random_masking", "kl_target", "reference"),
     ],
 )
 def test_the_loss_depends_on(name, field, value):
