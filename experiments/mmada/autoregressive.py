@@ -200,7 +200,7 @@ def standard(root: Path = Path("runs/mmada/autoregressive")) -> Comparison:
     """The comparison of README.md."""
     steps = 4_000
     experiment = MaskedDiffusionExperiment(
-        world=MazeWorld(count=50_000),
+        world=MazeWorld(width=4, height=4, minimum_path_cells=3, count=50_000),
         model=TransformerConfig(
             0, 3, 64, 4, 4, 16, 192, attention="bidirectional", rope_base=100.0, unroll=3
         ),
@@ -219,7 +219,7 @@ def quick(root: Path = Path("runs/mmada/autoregressive")) -> Comparison:
     e = whole.experiment
     experiment = replace(
         e,
-        world=replace(e.world, width=4, height=4, count=200, minimum_path_cells=None),
+        world=replace(e.world, count=200, minimum_path_cells=None),
         model=TransformerConfig(0, 1, 16, 2, 2, 8, 32, attention="bidirectional"),
         rows={TASK: 8},
         train=replace(e.train, steps=6, log_every=2, save_every=0),
