@@ -37,17 +37,28 @@ def integer_answer(text: str) -> float:
     return 0.5 * tagged_answer(text).isdigit()
 
 
-_STRICT = re.compile(r"<reasoning>\n.*?\n</reasoning>\n<answer>\n.*?\n</answer>\n$", re.DOTALL)
+_INSIDE = r"(?:(?!</?(?:reasoning|answer)>).)*?"
+_STRICT = re.compile(
+    rf"<reasoning>\n{_INSIDE}\n</reasoning>\n<answer>\n{_INSIDE}\n</answer>\n$", re.DOTALL
+)
 _SOFT = re.compile(r"<reasoning>.*?</reasoning>\s*<answer>.*?</answer>", re.DOTALL)
 
 
 def strict_format(text: str) -> float:
-    """0.5 if the text is both tagged parts, every tag on a line of its own."""
+    """0.5 if the text is both tagged parts and nothing else, every tag on a line of its own.
+
+    d1's pattern has the same tags but lets no part be longer than a line (its `.` is no line
+    break), so that hardly any real reasoning earns this. Here parts may have many lines, and no
+    further tag may stand in them.
+    """
     return 0.5 * (_STRICT.match(text) is not None)
 
 
 def soft_format(text: str) -> float:
-    """0.5 if the text begins with both tagged parts."""
+    """0.5 if the text begins with both tagged parts, whatever follows.
+
+    As for `strict_format` they may have many lines, unlike d1's.
+    """
     return 0.5 * (_SOFT.match(text) is not None)
 
 

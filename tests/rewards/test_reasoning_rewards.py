@@ -16,6 +16,7 @@ from jaxreason.rewards.reasoning import (
 )
 
 WHOLE = "<reasoning>\n2 and 2\n</reasoning>\n<answer>\n4\n</answer>\n"
+TWICE = "<reasoning>\na\n</reasoning>\n<answer>\n1\n</answer>\njunk\n<answer>\n2\n</answer>\n"
 SOFT = "<reasoning>2 and 2</reasoning> <answer>4</answer> and more"
 
 
@@ -42,6 +43,9 @@ def test_the_think_format_is_reasoning_then_an_answer(text, value, answer):
         (SOFT, 0.0, 0.5),
         (WHOLE.removesuffix("\n"), 0.0, 0.5),
         (f" {WHOLE}", 0.0, 0.0),
+        ("<reasoning>\na\nb\n</reasoning>\n<answer>\n1\n</answer>\n", 0.5, 0.5),
+        (TWICE, 0.0, 0.5),
+        ("<reasoning>\na\n<answer>\n</reasoning>\n<answer>\n1\n</answer>\n", 0.0, 0.5),
         ("<answer>4</answer> <reasoning>2 and 2</reasoning>", 0.0, 0.0),
         ("4", 0.0, 0.0),
     ],
