@@ -3,6 +3,7 @@
 The verdicts are exact: they read cells, as of `rasters.read_raster`, and name every wrong one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,9 @@ SOLUTION_PICTURE_CODES = (
     "goal_not_reached",
 )
 """Errors of one cell of a picture that shows a plan too."""
+
+PLAN_CODES = ("plan_on_wall", "plan_branches", "plan_detached", "goal_not_reached")
+"""Errors of the plan alone: walls, start and goal may be right all the same."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,23 @@ def judge_solution_picture(problem: Problem, cells: np.ndarray) -> PictureVerdic
     walk = _walk(path, problem.start)
     errors += _plan_errors(problem, path, walk)
     return _verdict(problem, errors, np.array(walk, np.int64), solved=not errors)
+
+
+def summarise(verdicts: Sequence[PictureVerdict], solved: bool) -> dict[str, np.ndarray]:
+    """What verdicts on pictures say, name to float32 [n].
+
+    `correct`; `share`, of the cells that are right; for pictures that show a plan (`solved`)
+    `optimal`, right and a shortest path, and `maze`: walls, start and goal are right, whatever the
+    plan.
+    """
+    named: dict[str, list[bool] | list[float]] = {
+        "correct": [verdict.valid for verdict in verdicts],
+        "share": [verdict.share for verdict in verdicts],
+    }
+    if solved:
+        named["optimal"] = [verdict.optimal for verdict in verdicts]
+        named["maze"] = [all(error.code in PLAN_CODES for error in v.errors) for v in verdicts]
+    return {name: np.asarray(values, np.float32) for name, values in named.items()}
 
 
 def _checked(problem: Problem, cells: np.ndarray) -> np.ndarray:

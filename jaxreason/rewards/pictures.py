@@ -11,6 +11,7 @@ from jaxreason.mazes.raster_judges import (
     SOLUTION_PICTURE_CODES,
     judge_maze_picture,
     judge_solution_picture,
+    summarise,
 )
 from jaxreason.mazes.rasters import read_raster
 from jaxreason.rewards.reward import Reward
@@ -19,8 +20,6 @@ PictureReward = Callable[[Sequence[Any], np.ndarray], Reward]
 """`(problems, pictures) -> Reward`; pictures are uint8 [B, rows, columns, 3], picture i answers
 problem i.
 """
-
-_PLAN_CODES = ("plan_on_wall", "plan_branches", "plan_detached", "goal_not_reached")
 
 
 def maze_picture_reward(
@@ -60,15 +59,8 @@ def maze_picture_reward(
             for problem, picture in zip(problems, pictures, strict=True)
         ]
         shown = [{error.code for error in verdict.errors} for verdict in verdicts]
-        named: dict[str, list[Any]] = {
-            "correct": [verdict.valid for verdict in verdicts],
-            "share": [verdict.share for verdict in verdicts],
-        }
-        if solved:
-            named["optimal"] = [verdict.optimal for verdict in verdicts]
-            named["maze"] = [errors.issubset(_PLAN_CODES) for errors in shown]
-        named |= {code: [code in errors for errors in shown] for code in codes}
-        breakdown = {name: np.asarray(values, np.float32) for name, values in named.items()}
+        of_codes = {code: np.array([code in e for e in shown], np.float32) for code in codes}
+        breakdown = {**summarise(verdicts, solved), **of_codes}
         values = exact * breakdown["correct"] + share * breakdown["share"]
         return Reward(values.astype(np.float32), breakdown)
 

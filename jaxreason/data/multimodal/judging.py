@@ -9,7 +9,7 @@ from jaxreason.data.multimodal.maze_sentences import MazeSentences
 from jaxreason.data.multimodal.maze_tasks import MazeWorld
 from jaxreason.errors import InputError
 from jaxreason.mazes.problem import Problem
-from jaxreason.mazes.raster_judges import judge_maze_picture, judge_solution_picture
+from jaxreason.mazes.raster_judges import judge_maze_picture, judge_solution_picture, summarise
 from jaxreason.mazes.rasters import read_raster
 from jaxreason.mazes.validation import Verdict, judge
 from jaxreason.tokens.chat import parse_reasoning
@@ -66,15 +66,7 @@ def judge_pictures(
     cells = read_raster(images, world.width, world.height).cells
     rule = judge_maze_picture if task == "draw_maze" else judge_solution_picture
     verdicts = [rule(problem, row) for problem, row in zip(problems, cells, strict=True)]
-    named: dict[str, list[bool] | list[float]] = {
-        "correct": [verdict.valid for verdict in verdicts],
-        "share": [verdict.share for verdict in verdicts],
-    }
-    if task == "draw_solution":
-        of_plan = ("plan_on_wall", "plan_branches", "plan_detached", "goal_not_reached")
-        named["optimal"] = [verdict.optimal for verdict in verdicts]
-        named["maze"] = [all(e.code in of_plan for e in v.errors) for v in verdicts]
-    return _judgement(named)
+    return _judgement(summarise(verdicts, task == "draw_solution"))
 
 
 def judge_texts(
