@@ -4,21 +4,24 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxreason.errors import InputError
 from jaxreason.evaluation.environment import environment
 from jaxreason.training.allocator import keep_freed_memory
 from jaxreason.training.cache import enable_compilation_cache
 from jaxreason.training.diffusion.reinforcement_experiment import DiffusionReinforcementExperiment
+from jaxreason.training.files import flatten
 from jaxreason.training.loop import TrainResult
 from jaxreason.training.metrics import read_metrics
-from jaxreason.training.runs import load_experiment
+from jaxreason.training.runs import load_experiment, read_config
 
 HERE = Path(__file__).parent
+MISSING = object()
 TASKS = {"draw_solution": "unigrpo_image.py", "plan": "unigrpo_text.py"}
 """Task to the experiment that is varied."""
 
@@ -72,12 +75,42 @@ class Study:
         )
 
     def ensure(self, path: Path, experiment: Any) -> Path:
-        """The run of an experiment, trained now if it is not finished."""
-        if not (path / "summary.json").is_file():
+        """The run of an experiment, trained now if it is not finished.
+
+        Raises:
+            InputError: a finished run there is of another experiment.
+        """
+        if (path / "summary.json").is_file():
+            check_same(path, experiment)
+        else:
             print(f"{path}: training", flush=True)
             result: TrainResult = experiment.run(path)
             del result
         return path
+
+
+def check_same(run: Path, experiment: Any) -> None:
+    """That a finished run is of this experiment: every field, and the algorithm if it was stored.
+
+    Raises:
+        InputError: names the fields that differ.
+    """
+    wanted = json.loads(json.dumps(experiment.as_json()))
+    stored = read_config(run)
+    if "algorithm" in stored:
+        wanted["algorithm"] = json.loads(json.dumps(asdict(experiment.algorithm())))
+    before = flatten({name: value for name, value in stored.items() if name != "origin"})
+    after = flatten(wanted)
+    differing = [
+        f"{name} ({before.get(name, 'absent')!r} there, {after.get(name, 'absent')!r} wanted)"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, MISSING) != after.get(name, MISSING)
+    ]
+    if differing:
+        raise InputError(
+            f"run {run} is finished, but of another experiment: {', '.join(differing)}; give "
+            "another --root, or move the run away"
+        )
 
 
 def evaluations(run: Path) -> list[Mapping[str, float]]:
