@@ -18,11 +18,8 @@ from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec
 from jaxreason.models.transformer import Transformer
 from jaxreason.sampling.diffusion.image_prompts import check_arguments, check_prompts
-from jaxreason.sampling.diffusion.image_schedule import (
-    TemperatureDecay,
-    choice_temperatures,
-    masked_counts,
-)
+from jaxreason.sampling.diffusion.image_schedule import TemperatureDecay, masked_counts
+from jaxreason.sampling.diffusion.image_steps import Canvas, Step, all_steps
 from jaxreason.types import Batch, Params
 
 
@@ -98,20 +95,12 @@ ImageSampler = Callable[[Params, Batch, PRNGKeyArray], ImageCompletions]
 """`(params, prompts, key) -> ImageCompletions`."""
 
 
-class _Canvas(NamedTuple):
-    """What one step hands to the next; masked tokens have code -1."""
+class _Ids(NamedTuple):
+    """Where the image codes lie in the vocabulary, and the mask."""
 
-    codes: Int[Array, "B N"]
-    log_probabilities: Float[Array, "B N"]
-    order: Int[Array, "B N"]
-
-
-class _Step(NamedTuple):
-    """A step: its number, how many stay masked by how many are unknown, its temperature."""
-
-    number: Int[Array, ""]
-    masked: Int[Array, " N+1"]
-    temperature: Float[Array, ""]
+    image_offset: int
+    image_codes: int
+    mask_id: int
 
 
 def diffusion_image(
@@ -146,69 +135,88 @@ def diffusion_image(
     Raises:
         InputError: ids that do not fit the model; from the sampler, prompts that do not fit.
     """
-    check_arguments(model, image_offset, image_codes, mask_id, samples)
-    vocabulary_size, count = model.config.vocabulary_size, config.tokens
-    guided = config.guidance != 0
-    unknown_counts = (
-        np.arange(count + 1) if config.scheduled == "unknown" else np.full(count + 1, count)
+    ids = _Ids(image_offset, image_codes, mask_id)
+    check_arguments(model, *ids, samples)
+    steps = all_steps(
+        config.tokens,
+        config.steps,
+        config.scheduled,
+        config.schedule,
+        config.temperature_decay,
+        config.choice_temperature,
     )
-    steps = _Step(
-        jnp.arange(config.steps),
-        jnp.asarray(masked_counts(config.schedule, unknown_counts, config.steps)),
-        jnp.asarray(
-            choice_temperatures(config.temperature_decay, config.choice_temperature, config.steps)
-        ),
-    )
-
-    def logits_of(params: Params, prompts: Batch, slots: Array, codes: Array) -> Array:
-        ids = jnp.where(codes < 0, mask_id, codes + image_offset)
-        tokens, keys = prompts["tokens"], prompts["keys"]
-        if guided:
-            tokens = jnp.concatenate([tokens, prompts["unconditional_tokens"]])
-            keys = jnp.concatenate([keys, prompts["unconditional_keys"]])
-            slots, ids = jnp.tile(slots, (2, 1)), jnp.tile(ids, (2, 1))
-        tokens = jnp.put_along_axis(tokens, slots, ids, axis=1, inplace=False)
-        spec = AttentionSpec("bidirectional", keys=keys, mask_mode=config.mask_mode)
-        hidden, _ = model.apply(params, tokens, None, spec)
-        hidden = jnp.take_along_axis(hidden, slots[..., None], axis=1)
-        logits = image_logits(model, params, hidden, image_offset, image_codes)
-        if guided:
-            conditional, unconditional = jnp.split(logits, 2)
-            logits = (1 + config.guidance) * conditional - config.guidance * unconditional
-        return logits
 
     @jax.jit
     def decode(params: Params, prompts: Batch, key: PRNGKeyArray) -> ImageCompletions:
         prompts = {name: jnp.repeat(array, samples, axis=0) for name, array in prompts.items()}
-        slots = jnp.argsort(~prompts["image"], axis=1, stable=True)[:, :count]
-        ids = jnp.take_along_axis(prompts["tokens"], slots, axis=1)
-        codes = jnp.where(ids == mask_id, -1, ids - image_offset).astype(jnp.int32)
-        unknown = jnp.sum(codes < 0, axis=1)
-
-        def advance(canvas: _Canvas, step: _Step) -> tuple[_Canvas, Array | None]:
-            logits = logits_of(params, prompts, slots, canvas.codes)
-            drawn, noise = _draw(logits, config.temperature, key, step.number)
-            last = step.number == config.steps - 1
-            canvas = _keep(canvas, logits, drawn, noise, step, step.masked[unknown], last)
-            return canvas, canvas.codes if config.history else None
-
-        start = _Canvas(codes, jnp.zeros(codes.shape, jnp.float32), jnp.full_like(codes, -1))
-        end, history = jax.lax.scan(advance, start, steps)
-        return ImageCompletions(*end, None if history is None else jnp.swapaxes(history, 0, 1))
+        return _decode(model, config, ids, steps, params, prompts, key)
 
     def sample(params: Params, prompts: Batch, key: PRNGKeyArray) -> ImageCompletions:
         names = check_prompts(
             prompts,
-            tokens=count,
-            guided=guided,
-            image_offset=image_offset,
-            image_codes=image_codes,
-            mask_id=mask_id,
-            vocabulary_size=vocabulary_size,
+            tokens=config.tokens,
+            guided=config.guidance != 0,
+            vocabulary_size=model.config.vocabulary_size,
+            **ids._asdict(),
         )
         return decode(params, {name: jnp.asarray(prompts[name]) for name in names}, key)
 
     return sample
+
+
+def _decode(
+    model: Transformer,
+    config: ImageDiffusionConfig,
+    ids: _Ids,
+    steps: Step,
+    params: Params,
+    prompts: Batch,
+    key: PRNGKeyArray,
+) -> ImageCompletions:
+    """Every step from the canvas of the prompts to the pictures, one sample per row."""
+    slots = jnp.argsort(~prompts["image"], axis=1, stable=True)[:, : config.tokens]
+    known = jnp.take_along_axis(prompts["tokens"], slots, axis=1)
+    codes = jnp.where(known == ids.mask_id, -1, known - ids.image_offset).astype(jnp.int32)
+    unknown = jnp.sum(codes < 0, axis=1)
+
+    def advance(canvas: Canvas, step: Step) -> tuple[Canvas, Array | None]:
+        logits = _slot_logits(model, config, ids, params, prompts, slots, canvas.codes)
+        drawn, noise = _draw(logits, config.temperature, key, step.number)
+        last = step.number == config.steps - 1
+        canvas = _keep(canvas, logits, drawn, noise, step, step.masked[unknown], last)
+        return canvas, canvas.codes if config.history else None
+
+    start = Canvas(codes, jnp.zeros(codes.shape, jnp.float32), jnp.full_like(codes, -1))
+    end, history = jax.lax.scan(advance, start, steps)
+    return ImageCompletions(*end, None if history is None else jnp.swapaxes(history, 0, 1))
+
+
+def _slot_logits(
+    model: Transformer,
+    config: ImageDiffusionConfig,
+    ids: _Ids,
+    params: Params,
+    prompts: Batch,
+    slots: Int[Array, "B N"],
+    codes: Int[Array, "B N"],
+) -> Float[Array, "B N C"]:
+    """Logits of the codes in the image slots of a canvas, guided if so configured."""
+    guided = config.guidance != 0
+    filled = jnp.where(codes < 0, ids.mask_id, codes + ids.image_offset)
+    tokens, keys = prompts["tokens"], prompts["keys"]
+    if guided:
+        tokens = jnp.concatenate([tokens, prompts["unconditional_tokens"]])
+        keys = jnp.concatenate([keys, prompts["unconditional_keys"]])
+        slots, filled = jnp.tile(slots, (2, 1)), jnp.tile(filled, (2, 1))
+    tokens = jnp.put_along_axis(tokens, slots, filled, axis=1, inplace=False)
+    spec = AttentionSpec("bidirectional", keys=keys, mask_mode=config.mask_mode)
+    hidden, _ = model.apply(params, tokens, None, spec)
+    hidden = jnp.take_along_axis(hidden, slots[..., None], axis=1)
+    logits = image_logits(model, params, hidden, ids.image_offset, ids.image_codes)
+    if guided:
+        conditional, unconditional = jnp.split(logits, 2)
+        logits = (1 + config.guidance) * conditional - config.guidance * unconditional
+    return logits
 
 
 def image_logits(
@@ -264,21 +272,21 @@ def masked_again(
 
 
 def _keep(
-    canvas: _Canvas,
+    canvas: Canvas,
     logits: Float[Array, "B N C"],
     drawn: Int[Array, "B N"],
     noise: Float[Array, "B N"],
-    step: _Step,
+    step: Step,
     scheduled: Int[Array, " B"],
     last: Bool[Array, ""],
-) -> _Canvas:
+) -> Canvas:
     """The canvas with the most confident drawn tokens on it; all of them in the last step."""
     unknown = canvas.codes < 0
     chosen = jnp.take_along_axis(logits, drawn[..., None], axis=-1)[..., 0]
     log_probabilities = chosen - jax.nn.logsumexp(logits, axis=-1)
     again = masked_again(log_probabilities, unknown, noise, step.temperature, scheduled)
     kept = unknown & (~again | last)
-    return _Canvas(
+    return Canvas(
         jnp.where(kept, drawn, canvas.codes),
         jnp.where(kept, log_probabilities, canvas.log_probabilities),
         jnp.where(kept, step.number, canvas.order),
