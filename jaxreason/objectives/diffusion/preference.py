@@ -96,16 +96,22 @@ def diffusion_preference(
         gain = own - given.reshape(pairs, 2)
         margins = beta * (gain[:, 0] - gain[:, 1])
         losses = sigmoid_loss(margins, label_smoothing)
-        weights = batch.get("pair_weights", jnp.ones_like(losses))
-        count = weights.sum()
-        watched = {
-            "loss": losses,
-            "margin": margins,
-            "accuracy": margins > 0,
-            "chosen_elbo": own[:, 0],
-            "rejected_elbo": own[:, 1],
-        }
-        metrics = {name: (jnp.sum(weights * x), count) for name, x in watched.items()}
+        metrics = _pair_metrics(losses, margins, own, batch.get("pair_weights"))
         return mean(*metrics["loss"]), metrics
 
     return objective
+
+
+def _pair_metrics(losses: Array, margins: Array, own: Array, weights: Array | None) -> Metrics:
+    """What is watched, summed over pairs with their weights; `own` [B, 2] are the ELBOs."""
+    if weights is None:
+        weights = jnp.ones_like(losses)
+    count = weights.sum()
+    watched = {
+        "loss": losses,
+        "margin": margins,
+        "accuracy": margins > 0,
+        "chosen_elbo": own[:, 0],
+        "rejected_elbo": own[:, 1],
+    }
+    return {name: (jnp.sum(weights * x), count) for name, x in watched.items()}

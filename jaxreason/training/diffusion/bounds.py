@@ -1,7 +1,8 @@
 """Evidence bounds of answers that a diffusion model has not seen, example by example."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -118,18 +119,12 @@ def answer_bounds(
     if not len(examples):
         raise InputError(f"there is no example of task {task!r} to score; expected at least one")
     ids = source.layout.ids
-    rows = [source.row(int(i), task) for i in examples]
-    filled = np.stack([filling(row, ids.eos) for row in rows])
-    tokens, maskable, keys = (
-        np.stack([getattr(row, name) for row in rows]) for name in ("tokens", "maskable", "keys")
-    )
-    counted = (maskable & ~filled).sum(axis=1)
-    if config.padding == "hidden":
-        maskable, keys = maskable & ~filled, keys & ~filled
+    answers, counted = _answers(source, task, examples, config.padding)
+    maskable = answers["maskable"]
     among = maskable.reshape(-1, block) if block else maskable
     most = int(among.sum(axis=1).max())
     exact = most <= config.exact
-    batch = min(config.batch, len(rows))
+    batch = min(config.batch, len(counted))
     options: dict[str, Any] = {
         "mask_id": ids.mask,
         "mask_mode": mask_mode,
@@ -140,13 +135,40 @@ def answer_bounds(
         score = exact_elbo(model, longest=most, **options)
     else:
         score = elbo(model, config=MaskDrawConfig(draws=config.draws), **options)
+    nats = _in_batches(partial(score, params), answers, batch, config.seed, on_progress)
+    return Bounds(nats, counted, exact)
+
+
+def _answers(
+    source: TaskSource, task: str, examples: Sequence[int], padding: Padding
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """`tokens`, `maskable` and `keys` [n, T] of the rows, and the tokens counted [n]."""
+    rows = [source.row(int(i), task) for i in examples]
+    filled = np.stack([filling(row, source.layout.ids.eos) for row in rows])
+    names = ("tokens", "maskable", "keys")
+    found = {name: np.stack([getattr(row, name) for row in rows]) for name in names}
+    counted = (found["maskable"] & ~filled).sum(axis=1)
+    if padding == "hidden":
+        found |= {name: found[name] & ~filled for name in ("maskable", "keys")}
+    return found, counted
+
+
+def _in_batches(
+    score: Callable[[Any, jax.Array], Any],
+    answers: Mapping[str, np.ndarray],
+    batch: int,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    """[n] float64, the scores of all answers."""
+    count = len(answers["tokens"])
     nats = []
-    for first in range(0, len(rows), batch):
+    for first in range(0, count, batch):
         # The last batch is filled up, so that nothing is compiled again.
-        places = np.minimum(np.arange(first, first + batch), len(rows) - 1)
-        part: Any = {"tokens": tokens[places], "maskable": maskable[places], "keys": keys[places]}
-        key = jax.random.fold_in(jax.random.key(config.seed), first)
-        nats.append(np.asarray(score(params, part, key), np.float64))
+        places = np.minimum(np.arange(first, first + batch), count - 1)
+        part = {name: values[places] for name, values in answers.items()}
+        key = jax.random.fold_in(jax.random.key(seed), first)
+        nats.append(np.asarray(score(part, key), np.float64))
         if on_progress is not None:
-            on_progress(min(first + batch, len(rows)), len(rows))
-    return Bounds(np.concatenate(nats)[: len(rows)], counted, exact)
+            on_progress(min(first + batch, count), count)
+    return np.concatenate(nats)[:count]
