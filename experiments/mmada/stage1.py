@@ -43,7 +43,8 @@ experiment = MaskedDiffusionExperiment(
         "plan": 12,
         "text": 1,
     },
-    decoding=DecodingConfig(block=4),
+    # Blocks from left to right would cost a quarter of the valid plans, see README.md.
+    decoding=DecodingConfig(threshold=0.9),
     optimizer=OptimizerConfig(
         method="muon",
         learning_rate=4e-3,

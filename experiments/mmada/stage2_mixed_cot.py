@@ -32,7 +32,7 @@ experiment = replace(
         coefficients=TaskCoefficients(t2i=1.0, lm=0.1, lm_chat=1.0, mmu=1.0, r2i=1.0),
     ),
     rows={"draw_maze": 1, "draw_solution": 3, "read_plan": 4, "read_maze": 1, "plan": 7},
-    decoding=DecodingConfig(block=20, threshold=0.9, cache="dual"),
+    decoding=DecodingConfig(threshold=0.95),
     optimizer=replace(_stage1.optimizer, learning_rate=2e-3, total_steps=STEPS),
     train=TrainConfig(steps=STEPS, log_every=50, evaluate_every=0, save_every=1_000),
 )
