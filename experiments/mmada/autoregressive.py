@@ -205,7 +205,7 @@ def standard(root: Path = Path("runs/mmada/autoregressive")) -> Comparison:
             0, 3, 64, 4, 4, 16, 192, attention="bidirectional", rope_base=100.0, unroll=3
         ),
         rows={TASK: 32},
-        decoding=DecodingConfig(block=4),
+        decoding=DecodingConfig(),
         optimizer=OptimizerConfig(4e-3, 50, steps, final_fraction=0.02, b2=0.99, method="muon"),
         train=TrainConfig(steps=steps, log_every=50, save_every=1_000),
         held_out=0,
