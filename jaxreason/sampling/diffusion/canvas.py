@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from jaxreason.errors import InputError
+from jaxreason.sampling.diffusion.checks import check_ids, check_integers, readable
 from jaxreason.types import Batch
 
 
@@ -82,11 +82,13 @@ def lay_out(
     return canvas, start + lengths + jnp.arange(length)
 
 
-def check_prompts(prompts: Batch, mask_id: int) -> None:
-    """Shapes always; values only when they are concrete, not inside another jitted function.
+def check_prompts(prompts: Batch, mask_id: int, vocabulary_size: int) -> None:
+    """Shapes and types always; values only if they are all here (not within a jitted function,
+    nor partly with other processes).
 
     Raises:
-        InputError: a missing or misshapen array, a length out of range, a masked prompt.
+        InputError: a missing or misshapen array, a length out of range, a masked prompt, an id
+            that is no whole number or that the model does not have.
     """
     for name in ("tokens", "lengths"):
         if name not in prompts:
@@ -97,17 +99,20 @@ def check_prompts(prompts: Batch, mask_id: int) -> None:
             f"prompts have tokens {tokens.shape} and lengths {lengths.shape}; "
             "expected tokens [B, P] and lengths [B], neither empty"
         )
-    if isinstance(lengths, jax.core.Tracer) or isinstance(tokens, jax.core.Tracer):
+    for name in ("tokens", "lengths"):
+        check_integers(prompts[name], f"prompts have {name}")
+    if not (readable(lengths) and readable(tokens)):
         return
-    widths = np.asarray(lengths)
+    ids, widths = np.asarray(tokens), np.asarray(lengths)
     wrong = np.flatnonzero((widths < 0) | (widths > tokens.shape[1]))
     if wrong.size:
         row = int(wrong[0])
         raise InputError(
-            f"prompt {row} has length {int(lengths[row])}; expected 0 to {tokens.shape[1]}"
+            f"prompt {row} has length {int(widths[row])}; expected 0 to {tokens.shape[1]}"
         )
     real = np.arange(tokens.shape[1]) < widths[:, None]
-    masked = np.argwhere(real & (np.asarray(tokens) == mask_id))
+    check_ids(ids, vocabulary_size, "prompt", real)
+    masked = np.argwhere(real & (ids == mask_id))
     if masked.size:
         row, column = (int(i) for i in masked[0])
         raise InputError(

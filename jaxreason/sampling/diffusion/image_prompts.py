@@ -1,10 +1,10 @@
 """Checks of what a sampler of pictures is given, before anything is compiled."""
 
-import jax
 import numpy as np
 
 from jaxreason.errors import InputError
 from jaxreason.models.transformer import Transformer
+from jaxreason.sampling.diffusion.checks import check_integers, readable
 from jaxreason.types import Batch
 
 _TWIN = ("unconditional_tokens", "unconditional_keys")
@@ -56,7 +56,7 @@ def check_prompts(
     Raises:
         InputError: an array is missing or of another shape than [B, T]; a row without exactly
             `tokens` image slots; an image slot that holds neither the mask id nor an image id or
-            is hidden by `keys`; an id the model does not have.
+            is hidden by `keys`; an id that is no whole number or that the model does not have.
     """
     names = ("tokens", "keys", "image") + (_TWIN if guided else ())
     for name in names:
@@ -70,7 +70,9 @@ def check_prompts(
                 f"prompts have {name} of shape {prompts[name].shape} and tokens of shape {shape}; "
                 "expected the same [B, T], not empty"
             )
-    if not all(_readable(prompts[name]) for name in names):
+        if name.endswith("tokens"):
+            check_integers(prompts[name], f"prompts have {name}")
+    if not all(readable(prompts[name]) for name in names):
         return names
     arrays = {name: np.asarray(prompts[name]) for name in names}
     _check_slots(arrays, tokens, mask_id, image_offset, image_codes)
@@ -112,9 +114,3 @@ def _first_wrong(wrong: np.ndarray, values: np.ndarray, name: str, expected: str
             f"prompt {row} has {values[row, column]} at position {column} of {name}; "
             f"expected {expected}"
         )
-
-
-def _readable(array: jax.Array | np.ndarray) -> bool:
-    if isinstance(array, jax.core.Tracer):
-        return False
-    return not isinstance(array, jax.Array) or array.is_fully_addressable

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.canvas import Blocks, Canvas
+from jaxreason.sampling.diffusion.checks import check_ids, check_integers, readable
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig, check_model
 from jaxreason.sampling.diffusion.decoding import Ids, fill_in
 from jaxreason.types import Batch, Completions, Params
@@ -38,7 +40,8 @@ def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> 
 
     Raises:
         InputError: an argument out of range, end tokens banned or deferred (none is known here);
-            from the infiller, a canvas of a wrong shape.
+            from the infiller, a canvas of a wrong shape, without a mask, or with an id that the
+            model does not have, padding included.
     """
     check_model(model, config, mask_id=mask_id)
     if config.ban_eos or config.defer_eos:
@@ -70,15 +73,18 @@ def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> 
         )
 
     def fill(params: Params, canvas: Batch, key: PRNGKeyArray) -> Completions:
-        return decode(params, _checked(canvas, config.length), key)
+        return decode(
+            params, _checked(canvas, config.length, mask_id, model.config.vocabulary_size), key
+        )
 
     return fill
 
 
-def _checked(canvas: Batch, length: int) -> Batch:
+def _checked(canvas: Batch, length: int, mask_id: int, vocabulary_size: int) -> Batch:
     if "tokens" not in canvas:
         raise InputError("the canvas has no 'tokens'; expected tokens [B, T] with mask ids")
-    tokens = jnp.asarray(canvas["tokens"], jnp.int32)
+    tokens = jnp.asarray(canvas["tokens"])
+    check_integers(tokens, "the canvas has tokens")
     if tokens.ndim != 2 or tokens.shape[1] != length or tokens.shape[0] < 1:
         raise InputError(
             f"the canvas has tokens {tokens.shape}; expected [B, {length}], as wide as length"
@@ -86,4 +92,12 @@ def _checked(canvas: Batch, length: int) -> Batch:
     keys = jnp.asarray(canvas.get("keys", jnp.ones(tokens.shape, bool)), bool)
     if keys.shape != tokens.shape:
         raise InputError(f"the canvas has keys {keys.shape}; expected {tokens.shape} as its tokens")
-    return {"tokens": tokens, "keys": keys}
+    if readable(tokens) and readable(keys):
+        ids = np.asarray(tokens)
+        check_ids(ids, vocabulary_size, "row")
+        if not np.any((ids == mask_id) & np.asarray(keys)):
+            raise InputError(
+                f"the canvas has no mask id {mask_id}, so there is nothing to fill in; write it "
+                "wherever a token is wanted"
+            )
+    return {"tokens": tokens.astype(jnp.int32), "keys": keys}

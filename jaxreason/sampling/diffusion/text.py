@@ -45,7 +45,8 @@ def diffusion_text(
         samples: completions per prompt.
 
     Raises:
-        InputError: an argument out of range; from the sampler, prompts of a wrong shape.
+        InputError: an argument out of range; from the sampler, prompts of a wrong shape or with
+            ids that the model does not have.
     """
     check_model(model, config, mask_id=mask_id, eos=eos, eot=eot, pad=pad)
     if samples < 1:
@@ -64,7 +65,7 @@ def diffusion_text(
         return _completions(filled, slots, ids, pad)
 
     def sample(params: Params, prompts: Batch, key: PRNGKeyArray) -> Completions:
-        check_prompts(prompts, mask_id)
+        check_prompts(prompts, mask_id, model.config.vocabulary_size)
         return decode(params, {name: prompts[name] for name in ("tokens", "lengths")}, key)
 
     return sample

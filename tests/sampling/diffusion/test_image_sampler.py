@@ -186,6 +186,8 @@ def put(array, at, value):
         (spoil("image", lambda a: put(a, (1, 8), False)), "prompt 1 has 5 image slots; .* 6"),
         (spoil("tokens", lambda a: put(a, (2, 9), 4)), "prompt 2 has 4 at position 9 of image"),
         (spoil("tokens", lambda a: put(a, (0, 2), 20)), "prompt 0 has 20 at position 2 of tokens"),
+        (spoil("tokens", lambda a: put(a, (0, 2), -1)), "prompt 0 has -1 at position 2 of tokens"),
+        (spoil("tokens", lambda a: a.astype(float)), "tokens of dtype float64; expected whole"),
         (spoil("keys", lambda a: put(a, (3, 8), False)), "prompt 3 has False at position 8 of k"),
         (spoil("keys", lambda a: a[:, 1:]), "prompts have keys of shape"),
         (spoil("keys", lambda a: a.astype(int)), "prompts have keys of dtype int64; expected bool"),

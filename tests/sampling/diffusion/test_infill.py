@@ -35,6 +35,8 @@ def canvases(draw):
     tokens = random.integers(0, MASK, shape)
     masked = random.random(shape) < draw(st.sampled_from([0.0, 0.2, 0.6, 1.0]))
     keys = random.random(shape) < draw(st.sampled_from([0.7, 1.0]))
+    # A canvas with nothing at all to fill in is refused; rows without anything are not.
+    masked[0, 0] = keys[0, 0] = True
     return np.where(masked, MASK, tokens), keys
 
 
@@ -93,15 +95,26 @@ def test_an_exact_cache_fills_as_none_does():
     np.testing.assert_allclose(cached.log_probabilities, plain.log_probabilities, atol=1e-5)
 
 
+def holding(token):
+    tokens = np.zeros((2, WIDTH), np.int32)
+    tokens[1, 2] = token
+    return tokens
+
+
 @pytest.mark.parametrize(
     ("canvas", "named"),
     [
         ({"keys": jnp.ones((1, WIDTH), bool)}, "no 'tokens'"),
         ({"tokens": jnp.zeros((1, 5), int)}, r"tokens \(1, 5\); expected \[B, 12\]"),
         ({"tokens": jnp.zeros((1, WIDTH), int), "keys": jnp.ones((1, 2), bool)}, r"keys \(1, 2\)"),
+        ({"tokens": np.zeros((1, WIDTH))}, "the canvas has tokens of dtype float"),
+        ({"tokens": holding(60)}, "row 1 has id 60 at place 2; the model has ids 0 to 59"),
+        ({"tokens": holding(-1)}, "row 1 has id -1 at place 2"),
+        ({"tokens": holding(5)}, "the canvas has no mask id 59"),
+        ({"tokens": holding(MASK), "keys": holding(0) > 0}, "the canvas has no mask id 59"),
     ],
 )
-def test_misshapen_canvases_are_named(canvas, named):
+def test_canvases_that_do_not_fit_are_named(canvas, named):
     with pytest.raises(InputError, match=named):
         filler("bidirectional")(canvas, KEY)
 

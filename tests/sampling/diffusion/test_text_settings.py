@@ -8,6 +8,7 @@ import pytest
 
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
+from jaxreason.sampling.diffusion.canvas import check_prompts
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig
 from jaxreason.sampling.diffusion.remasking import log_probability_of
 from jaxreason.sampling.diffusion.text import diffusion_text
@@ -119,6 +120,10 @@ def test_banning_an_end_token_needs_one():
         )
 
 
+def held(token):
+    return {"tokens": np.asarray([[1, 2, 3], [4, token, 5]]), "lengths": np.asarray([3, 2])}
+
+
 @pytest.mark.parametrize(
     ("prompts", "named"),
     [
@@ -127,6 +132,10 @@ def test_banning_an_end_token_needs_one():
         ({"tokens": np.zeros((2, 0), int), "lengths": np.zeros(2, int)}, "neither empty"),
         ({"tokens": np.zeros((2, 3), int), "lengths": np.asarray([1, 4])}, "prompt 1 has length 4"),
         ({"tokens": np.full((1, 3), MASK), "lengths": np.asarray([2])}, "mask id 59 at index 0"),
+        ({"tokens": np.zeros((2, 3)), "lengths": np.asarray([1, 2])}, "tokens of dtype float64"),
+        ({"tokens": np.zeros((2, 3), int), "lengths": np.ones(2)}, "lengths of dtype float64"),
+        (held(60), "prompt 1 has id 60 at place 1; the model has ids 0 to 59"),
+        (held(-2), "prompt 1 has id -2 at place 1; the model has ids 0 to 59"),
     ],
 )
 def test_misshapen_prompts_are_named(prompts, named):
@@ -134,3 +143,14 @@ def test_misshapen_prompts_are_named(prompts, named):
     sampler = diffusion_text(model, TextDiffusionConfig(length=8), mask_id=MASK, eos=0, pad=0)
     with pytest.raises(InputError, match=named):
         sampler(None, prompts, jax.random.key(0))
+
+
+def test_ids_beyond_the_length_of_a_prompt_are_not_read():
+    prompts = held(2)
+    prompts["tokens"][1, 2] = -1
+    check_prompts(prompts, MASK, 60)
+
+
+def test_values_that_are_not_here_are_not_checked():
+    """Within a jitted function only shapes and types are known."""
+    jax.eval_shape(lambda prompts: check_prompts(prompts, MASK, 60), held(60))
