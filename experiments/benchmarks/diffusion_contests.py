@@ -31,6 +31,7 @@ class Benchmark:
         threshold: probability from which a token is kept.
         rounds: times each contestant is measured.
         output: folder for the results.
+        name: of the files in it.
     """
 
     run: str = ""
@@ -46,6 +47,7 @@ class Benchmark:
     threshold: float = 0.9
     rounds: int = 5
     output: Path = Path(__file__).parent / "results"
+    name: str = "diffusion_sampling"
 
 
 class Contest(NamedTuple):

@@ -15,7 +15,7 @@ for by four tokens per step.
 
 Rounds alternate between the contestants, so that what else the machine does hits all alike; medians
 over rounds of the time, and of its ratio to vanilla within a round, are reported. Tokens per second
-count tokens up to and with the end token. Writes diffusion_sampling.json and .png.
+count tokens up to and with the end token. Writes NAME.json and NAME.png.
 Hardware: any. Wall time on two cores: most of it is vanilla; about ten minutes as it stands.
 """
 
@@ -192,8 +192,8 @@ def main(settings: Benchmark) -> None:
         "versions": {"jax": jax.__version__, "python": platform.python_version()},
         "rows": rows,
     }
-    (settings.output / "diffusion_sampling.json").write_text(json.dumps(report, indent=1) + "\n")
-    (settings.output / "diffusion_sampling.png").write_bytes(draw(rows))
+    (settings.output / f"{settings.name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (settings.output / f"{settings.name}.png").write_bytes(draw(rows))
 
 
 if __name__ == "__main__":
