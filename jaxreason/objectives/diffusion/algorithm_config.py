@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxreason.errors import InputError
+from jaxreason.objectives.diffusion.algorithm_effects import check_effects
 from jaxreason.objectives.kl_divergence import KL_ESTIMATORS, KLEstimator
 
 Noise = Literal[
@@ -25,6 +26,15 @@ Tail = Literal["noised", "masked", "visible", "counted"]
 TIMESTEP_RULES: tuple[str, ...] = get_args(TimestepRule)
 SEQUENCE_LEVEL = ("sequence", "bounds")
 """Surrogates that read one likelihood per response."""
+
+LIKELIHOODS: dict[str, tuple[str, ...]] = {
+    "sequence": ("exact", "exact_pairs", "full"),
+    "preference": ("exact", "exact_pairs", "full"),
+    "bounds": ("exact", "exact_pairs", "full", "blocks"),
+}
+"""Surrogate to the noises whose weighted sum stands for log p of the response: unbiased for its
+ELBO, d1's one-step estimate ("full"), or SPG's own over blocks.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +85,9 @@ class DiffusionAlgorithmConfig:
         preference_beta: strength of the reference, for "preference".
 
     Raises:
-        InputError: an unknown name, a number out of range, or choices that exclude each other.
+        InputError: an unknown name, a number out of range, choices that exclude each other, or a
+            field that differs from its default and has no effect beside the others, see
+            `jaxreason.objectives.diffusion.algorithm_effects`.
     """
 
     noise: Noise = "timesteps"
@@ -111,6 +123,7 @@ class DiffusionAlgorithmConfig:
         _check_names(self)
         _check_numbers(self)
         _check_combinations(self)
+        check_effects(self)
 
     @property
     def needs_reference(self) -> bool:
@@ -193,11 +206,16 @@ def _check_combinations(config: DiffusionAlgorithmConfig) -> None:
             f"surrogate={config.surrogate!r} with noise={config.noise!r}: complementary masks "
             "and the surrogate that joins them belong together, expected 'coupled' for both"
         )
-    likelihoods = ("exact", "exact_pairs", "full")
-    if config.surrogate in ("sequence", "preference") and config.noise not in likelihoods:
+    likelihoods = LIKELIHOODS.get(config.surrogate, get_args(Noise))
+    if config.noise not in likelihoods:
         raise InputError(
             f"surrogate={config.surrogate!r} with noise={config.noise!r}: the weights of this "
             f"noise make no likelihood of the response; expected one of {', '.join(likelihoods)}"
+        )
+    if config.noise == "trace" and config.tail == "counted":
+        raise InputError(
+            "tail='counted' with noise='trace': the trace ends with the end token, so that places "
+            "after it would never be scored; expected 'masked', 'noised' or 'visible'"
         )
     if config.kl_summed and config.aggregation == "token_pool":
         raise InputError(

@@ -83,7 +83,9 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
     ),
     # TraceRL without its value model (arXiv 2509.06949; github.com/Gen-Verse/dLLM-RL): tokens are
     # scored where the sampler revealed them, `shrink` steps at a time; k3 to the old policy.
-    # Updates, deviation and aggregation are ours.
+    # Updates, deviation and aggregation are ours. What the sampler had put after the end token is
+    # not kept: these places are masked at every step of the trace, whereas the sampler may have
+    # filled some of them before the end token was there.
     "trace_rl": DiffusionAlgorithmConfig(
         noise="trace",
         aggregation="response_length",
@@ -103,13 +105,10 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
     ),
     # VRPO of LLaDA 1.5 (arXiv 2505.19223): DPO on ELBOs of 8 noise levels with one mask each, the
     # same for policy and reference; beta 0.2. There on given pairs, here on each group's best and
-    # worst answer; updates are ours.
+    # worst answer, without advantages; updates are ours.
     "vrpo": DiffusionAlgorithmConfig(
         noise="exact",
         surrogate="preference",
-        advantage="centered",
-        standard_deviation="none",
-        aggregation="response_sum",
         updates=2,
         kl_coefficient=0.0,
         draws=8,

@@ -42,7 +42,7 @@ def test_advantages_of_a_group_of_two():
     np.testing.assert_allclose(
         diffusion_advantages(sample, rewards, 2), [0.707107, -0.707107], 1e-5
     )
-    centred = replace(exact, standard_deviation="none", advantage="centered")
+    centred = replace(UNIGRPO, standard_deviation="none", advantage="centered")
     np.testing.assert_allclose(diffusion_advantages(centred, rewards, 2), [1, -1])
     one_out = replace(centred, advantage="rloo")
     np.testing.assert_allclose(diffusion_advantages(one_out, rewards, 2), [2, -2])
@@ -208,7 +208,13 @@ def test_micro_batches_add_up(name):
         ({"advantage": "rloo"}, "standard_deviation='population'"),
         ({"noise": "coupled"}, "expected 'coupled' for both"),
         ({"surrogate": "sequence"}, "make no likelihood"),
-        ({"surrogate": "bounds"}, "aggregation='masked_tokens'"),
+        (
+            {"surrogate": "bounds"},
+            "'bounds' with noise='timesteps': .* exact_pairs, full",
+        ),
+        ({"surrogate": "bounds", "noise": "uniform"}, "make no likelihood"),
+        ({"surrogate": "bounds", "noise": "full"}, "aggregation='masked_tokens'"),
+        ({"noise": "trace", "tail": "counted"}, "tail='counted' with noise='trace'"),
         ({"kl_summed": True, "aggregation": "token_pool"}, "kl_summed=True"),
     ],
 )
