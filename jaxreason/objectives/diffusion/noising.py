@@ -8,14 +8,19 @@
 | `coupled`     | all, a random part, and the rest: coupled-GRPO (arXiv 2506.20639)              |
 | `exact_pairs` | k tokens, k uniform in 0..L, and the L - k others: ESPO (arXiv 2512.03759)     |
 | `exact`       | k tokens, k uniform in 1..L, levels stratified: VRPO (arXiv 2505.19223)         |
-| `blocks`      | what follows a random block, and part of the block: SPG                        |
+| `blocks`      | what follows a random block, and part of the block; draws have distinct blocks |
+|               | while there are enough: SPG                                                    |
 | `trace`       | what the sampler had not revealed before a step of it: TraceRL                 |
+
+A `trace` is exact up to the end token. What the sampler had put after it is not kept: with the tail
+"masked" those places are masked at every step, whereas the sampler may have filled some of them
+before it chose the end token.
 
 The noise of all updates is drawn before the first, so that new, old and reference policy are scored
 under the same masks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -114,10 +119,11 @@ def _draw(
         noise = elbo_noise(maskable, key, config.draws)
         noise = Noise(noise.masked, jnp.where(counted[:, None], noise.weights, 0.0))
     else:
-        parts = [
-            _random(config, maskable, counted, levels, jax.random.fold_in(key, draw), group)
-            for draw in range(config.draws)
-        ]
+        keys = [jax.random.fold_in(key, draw) for draw in range(config.draws)]
+        if config.noise == "blocks":
+            parts = _blocks(config, maskable, counted, keys, group)
+        else:
+            parts = [_random(config, maskable, counted, levels, one, group) for one in keys]
         masked, weights = (jnp.concatenate(x, axis=1) for x in zip(*parts, strict=True))
         noise = Noise(masked, weights / config.draws)
     hidden = noise.masked | always[:, None]
@@ -182,10 +188,8 @@ def _random(
             chosen = maskable
         case "coupled":
             return _coupled(uniform, ratio, maskable, counted)
-        case "exact_pairs":
-            return _exact_pair(uniform, share, maskable, counted)
         case _:
-            return _block(uniform, share, maskable, counted, config.block)
+            return _exact_pair(uniform, share, maskable, counted)
     return Noise(chosen[:, None], (chosen & counted)[:, None].astype(jnp.float32))
 
 
@@ -225,20 +229,48 @@ def _exact_pair(uniform: Array, share: Array, maskable: Array, counted: Array) -
     return Noise(masked, jnp.where(masked & counted[:, None], scale[:, :, None], 0.0))
 
 
-def _block(uniform: Array, share: Array, maskable: Array, counted: Array, block: int) -> Noise:
-    """SPG: of a random block k tokens, k uniform in 1..its length; all that follows; weight 1 over
-    the share of the response that is masked.
+def _blocks(
+    config: DiffusionAlgorithmConfig,
+    maskable: Bool[Array, "B T"],
+    counted: Bool[Array, "B T"],
+    keys: Sequence[PRNGKeyArray],
+    group: int,
+) -> list[Noise]:
+    """One draw per key: the blocks of each response in a random order, and round again."""
+    count, length = maskable.shape
+    alike = group if config.share_mask_across_group else 1
+
+    def uniform(key: PRNGKeyArray, *shape: int) -> Array:
+        return jnp.repeat(jax.random.uniform(key, (count // alike, *shape)), alike, axis=0)
+
+    total = jnp.maximum(-(-counted.sum(axis=1) // config.block), 1)
+    most = -(-length // config.block)
+    order_key = jax.random.split(keys[0], 3)[2]
+    exists = jnp.arange(most) < total[:, None]
+    order = jnp.argsort(jnp.where(exists, uniform(order_key, most), jnp.inf), axis=1)
+    draws = []
+    for draw, key in enumerate(keys):
+        place_key, share_key, _ = jax.random.split(key, 3)
+        chosen = jnp.take_along_axis(order, (draw % total)[:, None], axis=1)
+        share = uniform(share_key)
+        draws.append(
+            _block(uniform(place_key, length), share, chosen, maskable, counted, config.block)
+        )
+    return draws
+
+
+def _block(
+    uniform: Array, share: Array, chosen: Array, maskable: Array, counted: Array, block: int
+) -> Noise:
+    """SPG: of the chosen block [B, 1] k tokens, k uniform in 1..its length; all that follows;
+    weight 1 over the share of the response that is masked.
     """
     place = jnp.cumsum(counted, axis=1) - 1
     length = counted.sum(axis=1)
-    blocks = jnp.maximum(-(-length // block), 1)
-    chosen = jnp.minimum(jnp.floor(share * blocks), blocks - 1).astype(place.dtype)
-    inside = counted & (place // block == chosen[:, None])
+    inside = counted & (place // block == chosen)
     here = inside.sum(axis=1)
-    # What is left of the share after the block was chosen is uniform again.
-    left = share * blocks - chosen
-    size = jnp.minimum(jnp.floor(left * here), here - 1) + 1
-    after = maskable & ~(counted & (place // block <= chosen[:, None]))
+    size = jnp.minimum(jnp.floor(share * here), here - 1) + 1
+    after = maskable & ~(counted & (place // block <= chosen))
     masked = after | (inside & (ranks(uniform, inside) < size[:, None]))
     shown = masked & counted
     level = shown.sum(axis=1) / jnp.maximum(length, 1)

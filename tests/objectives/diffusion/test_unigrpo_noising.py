@@ -171,6 +171,18 @@ def test_blocks_hide_all_that_follows_and_part_of_one():
     np.testing.assert_allclose(weights.sum(axis=-1), 5, rtol=1e-5)
 
 
+def test_draws_of_a_response_have_blocks_of_their_own_while_there_are_enough():
+    config = replace(DIFFUSION_ALGORITHMS["spg"], block=2, draws=4, prompt_mask=0.0, updates=60)
+    masked, _ = draw(config, rows=responses((5, 3)))
+    blocks = (masked.argmax(axis=-1) - 2) // 2  # [updates, rows, draws]
+    assert all(set(row[:3]) == {0, 1, 2} for row in blocks[:, 0])
+    assert (blocks[..., 3][:, 0] == blocks[..., 0][:, 0]).all()
+    assert all(set(row[:2]) == set(row[2:]) == {0, 1} for row in blocks[:, 1])
+    firsts = np.bincount(blocks[:, 0, 0])
+    assert len(firsts) == 3
+    assert (firsts > 5).all()
+
+
 def test_a_trace_counts_every_token_once_where_the_sampler_chose_it():
     order = np.full((4, 8), -1)
     order[:, 2:7] = [[1, 0, 2, -1, -1], [4, 3, 2, 1, 0], [0, 0, 1, 1, -1], [2, 2, 2, 2, -1]]
