@@ -1,10 +1,11 @@
 """How a diffusion model's answers are decoded when it is judged: words and pictures."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jaxreason.errors import InputError
-from jaxreason.sampling.diffusion.config import TextDiffusionConfig
+from jaxreason.models.attention import MaskMode
+from jaxreason.sampling.diffusion.config import TEXT_MASK_MODES, TextDiffusionConfig
 from jaxreason.sampling.diffusion.images import ImageDiffusionConfig
 
 
@@ -52,12 +53,17 @@ class DecodingConfig:
                 f"decoding.block ({self.block})"
             )
 
-    def text(self, room: int) -> TextDiffusionConfig:
+    def text(self, room: int, mask_mode: MaskMode = "bool") -> TextDiffusionConfig:
         """The sampler of words; the answer is made longer to hold whole blocks.
 
         Args:
             room: tokens an answer may need, where `length` does not say.
+            mask_mode: of padding, as the model was trained.
+
+        Raises:
+            InputError: blocks and steps that do not go together, a mode no sampler has.
         """
+        mode: Any = sampled_mode(mask_mode)
         length = self.length or room
         unit = self.block or self.tokens_per_step
         length = unit * -(-length // unit)
@@ -68,10 +74,14 @@ class DecodingConfig:
             temperature=self.temperature,
             threshold=self.threshold,
             cache=self.cache,
+            mask_mode=mode,
         )
 
-    def image(self, tokens: int, history: bool = False) -> ImageDiffusionConfig:
-        """The sampler of pictures of that many tokens."""
+    def image(
+        self, tokens: int, history: bool = False, mask_mode: MaskMode = "bool"
+    ) -> ImageDiffusionConfig:
+        """The sampler of pictures of that many tokens; `mask_mode` as for `text`."""
+        mode: Any = sampled_mode(mask_mode)
         return ImageDiffusionConfig(
             tokens=tokens,
             steps=self.image_steps,
@@ -79,4 +89,19 @@ class DecodingConfig:
             temperature=self.image_temperature,
             choice_temperature=self.choice_temperature,
             history=history,
+            mask_mode=mode,
         )
+
+
+def sampled_mode(mask_mode: MaskMode) -> MaskMode:
+    """The mode, if samplers have it.
+
+    Raises:
+        InputError: they do not.
+    """
+    if mask_mode not in TEXT_MASK_MODES:
+        raise InputError(
+            f"objective.mask_mode is {mask_mode!r}, which reproduces an error of published code "
+            f"and which no answer is decoded with; expected one of {', '.join(TEXT_MASK_MODES)}"
+        )
+    return mask_mode

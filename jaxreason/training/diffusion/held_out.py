@@ -17,6 +17,7 @@ from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.images import ImageCompletions, ImageSampler, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.training.diffusion.decoding import sampled_mode
 from jaxreason.types import Completions, Objective, Params, Sampler
 
 LOSS_BATCHES = 8
@@ -51,6 +52,9 @@ class Judge:
         mazes: held-out mazes.
         batch: mazes decoded together.
         split: which mazes; "validation" or "test".
+
+    Raises:
+        InputError: a model trained with a mask mode that no sampler has.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Judge:
     ) -> None:
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
         self.decoding = experiment.decoding
+        self.mask_mode = sampled_mode(experiment.objective.mask_mode)
         self.model = model
         self.mesh = mesh
         self.mazes = mazes
@@ -83,7 +88,7 @@ class Judge:
             ids = self.source.vocabulary.ids
             self._samplers[task, "text"] = diffusion_text(
                 self.model,
-                self.decoding.text(self.source.answer_room(task)),
+                self.decoding.text(self.source.answer_room(task), self.mask_mode),
                 mask_id=ids.mask,
                 eos=ids.eos,
                 pad=ids.pad,
@@ -96,7 +101,7 @@ class Judge:
             ids = self.source.vocabulary.ids
             self._samplers[task, "image"] = diffusion_image(
                 self.model,
-                self.decoding.image(self.source.codec.tokens),
+                self.decoding.image(self.source.codec.tokens, mask_mode=self.mask_mode),
                 image_offset=ids.image_offset,
                 image_codes=ids.image_codes,
                 mask_id=ids.mask,
@@ -170,6 +175,8 @@ def held_out_numbers(
         mesh,
     )
     judge: list[Judge] = []
+    if experiment.held_out:
+        sampled_mode(experiment.objective.mask_mode)
 
     def evaluate(params: Params, step: int) -> Mapping[str, float]:
         del step

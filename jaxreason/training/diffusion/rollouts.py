@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS
 from jaxreason.data.multimodal.maze_world import MazeWorldSource
 from jaxreason.errors import InputError
+from jaxreason.models.attention import MaskMode
 from jaxreason.rewards import Reward
 from jaxreason.sampling.diffusion.images import ImageCompletions, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
@@ -131,9 +132,10 @@ def text_rows(
 ) -> dict[str, np.ndarray]:
     """Each prompt with its answers, one row per answer, [B, P + N].
 
-    The answer begins where the prompt ends and is as long as the sampler's canvas: after its end
-    token it is filled with `pad`, which the model sees, as when it sampled. What follows the canvas
-    is padding that nobody sees.
+    The answer begins where the prompt ends and is as long as the sampler's canvas. After its end
+    token it is filled with `pad`, which the model sees; what the sampler had there, tokens revealed
+    early or masks, is not kept, so that along a trace these places differ from what it saw. What
+    follows the canvas is padding that nobody sees.
     """
     drawn = np.asarray(completions.tokens)
     start = np.repeat(prompts["lengths"], group)[:, None]
@@ -178,16 +180,23 @@ def picture_rows(
 
 
 def sampler_of(
-    model: Any, source: MazeWorldSource, task: str, decoding: DecodingConfig, samples: int
+    model: Any,
+    source: MazeWorldSource,
+    task: str,
+    decoding: DecodingConfig,
+    samples: int,
+    mask_mode: MaskMode = "bool",
 ) -> tuple[Any, int]:
     """The sampler of a task's answers, and the most denoising steps it takes.
+
+    `mask_mode` is that of padding, as the model was trained and as its answers are scored.
 
     Raises:
         InputError: settings that do not fit the task, such as blocks that do not divide.
     """
     ids = source.vocabulary.ids
     if task in PICTURE_TASKS:
-        config = decoding.image(source.codec.tokens)
+        config = decoding.image(source.codec.tokens, mask_mode=mask_mode)
         sampler: Any = diffusion_image(
             model,
             config,
@@ -197,7 +206,7 @@ def sampler_of(
             samples=samples,
         )
         return sampler, config.steps
-    text = decoding.text(source.answer_room(task))
+    text = decoding.text(source.answer_room(task), mask_mode)
     sampler = diffusion_text(
         model, text, mask_id=ids.mask, eos=ids.eos, pad=ids.pad, samples=samples
     )
