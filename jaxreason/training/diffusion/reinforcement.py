@@ -100,6 +100,8 @@ class DiffusionReinforcementStep:
         reference: parameters of the frozen reference; None if the algorithm needs none.
         mesh: devices to split over; None for one.
         clock: where the phases are measured.
+        slices: parts in which the rows of a step are scored, one after the other, so that scoring
+            needs no more memory than the micro-batches of an update.
     """
 
     rollouts: DiffusionRollouts
@@ -109,6 +111,7 @@ class DiffusionReinforcementStep:
     reference: Params | None
     mesh: Mesh | None
     clock: Clock
+    slices: int = 1
     called: bool = field(default=False, init=False)
 
     def is_compiled(self, batch: Any) -> bool:
@@ -162,18 +165,33 @@ class DiffusionReinforcementStep:
         for n in range(self.algorithm.updates):
             noised = {"masked": noise.masked[n], "weights": noise.weights[n]}
             batch = {"tokens": placed["tokens"], "keys": placed["keys"], **noised}
-            scores = {}
-            if self._scores_old():
-                scores["old_log_probabilities"] = self.scorers.log_probabilities(params, batch)
-            if self.reference is not None:
-                scored = self.scorers.log_probabilities(self.reference, batch)
-                scores["reference_log_probabilities"] = scored
+            scores = self._log_probabilities(params, batch)
             learned = {**shared, **jax.device_get({**noised, **scores})}
             if self.algorithm.surrogate == "preference":
                 group = self.rollouts.config.group
                 learned = preference_pairs(learned, rollout.reward.values, group)
             found.append(learned)
         return found
+
+    def _log_probabilities(self, params: Params, batch: Batch) -> dict[str, Any]:
+        """What old and reference policy say of rows, slice after slice."""
+        policies: dict[str, Params] = {}
+        if self._scores_old():
+            policies["old_log_probabilities"] = params
+        if self.reference is not None:
+            policies["reference_log_probabilities"] = self.reference
+        score = self.scorers.log_probabilities
+        if self.slices == 1:
+            return {name: score(policy, batch) for name, policy in policies.items()}
+        host = jax.device_get(batch)
+        rows = len(host["tokens"]) // self.slices
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
+        for first in range(0, rows * self.slices, rows):
+            cut = {name: values[first : first + rows] for name, values in host.items()}
+            placed: Batch = place_batch(cut, self.mesh)
+            for name, policy in policies.items():
+                parts[name].append(jax.device_get(score(policy, placed)))
+        return {name: np.concatenate(found) for name, found in parts.items()}
 
     def _scores_old(self) -> bool:
         """Whether the policy that sampled must be scored.
