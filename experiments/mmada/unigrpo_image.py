@@ -1,14 +1,16 @@
-"""UniGRPO on pictures: draw the solution of a described maze; minutes on two CPU cores.
+r"""UniGRPO on pictures: draw the solution of a described maze; minutes on two CPU cores.
 
     jaxreason train experiments/mmada/unigrpo_base.py --run runs/mmada/unigrpo_base
     jaxreason train experiments/mmada/unigrpo_image.py --run runs/mmada/unigrpo_image
 
 A picture earns 1 if every cell of it is right or its plan is another valid one, else 0. The rollout
-draws without guidance; with `--decoding.guidance` above 0 it would, while the loss stays that of
-the conditional model.
+draws without guidance; with `--decoding.guidance` above 0 it draws with it, while the loss stays
+that of the conditional model. A score of picture and text may be added to the reward:
 
-One seed, 300 held-out mazes, 80 steps: solutions right 50.7 -> 57.7 % decoded greedily, 39.7 ->
-54.7 % sampled (standard errors below 2.9), in nine minutes on two busy CPU cores.
+    jaxreason train experiments/mmada/unigrpo_image.py --run runs/mmada/unigrpo_colours \
+        --reward correct 1 colour_words 0.001
+
+README.md has the numbers.
 """
 
 from jaxreason.training.diffusion.decoding import DecodingConfig

@@ -78,7 +78,9 @@ def judged(experiment: Any, run: Path) -> Any:
     """A supervised run's answers, decoded and judged as those of the RL runs."""
     found = load_run(run)
     e = experiment
-    evaluate = held_out_answers(found, e.task, e.decoding, e.weights(), e.held_out, None)
+    evaluate = held_out_answers(
+        found, e.task, e.decoding, e.weights(), e.held_out, None, e.problem_changes
+    )
     return evaluate(found.params, found.step)
 
 

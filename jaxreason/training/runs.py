@@ -41,6 +41,10 @@ KINDS = {
 """`kind` of a config.json to the class that wrote it; without the field it is a maze's."""
 
 
+BESIDES = ("kind", "origin", "algorithm")
+"""What config.json holds that is no field of the experiment."""
+
+
 class Run(typing.NamedTuple):
     """A trained model found by its run directory.
 
@@ -165,7 +169,8 @@ def read_experiment(run_directory: str | Path) -> Any:
 
 
 def experiment_from_json(config: Mapping[str, Any]) -> Any:
-    """The experiment whose `as_json` gave `config`; of post-training, `origin` is left out.
+    """The experiment whose `as_json` gave `config`; of post-training, what config.json holds
+    besides (`origin`, and the `algorithm` that its fields resolve to) is left out.
 
     Raises:
         InputError: unknown kind or field, or values that do not fit.
@@ -176,7 +181,9 @@ def experiment_from_json(config: Mapping[str, Any]) -> Any:
     if kind not in KINDS:
         raise InputError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
     module, name = KINDS[kind]
-    fields = {key: value for key, value in config.items() if key not in ("kind", "origin")}
+    fields = {
+        key: value for key, value in config.items() if key not in ("kind", "origin", "algorithm")
+    }
     return _from_json(getattr(importlib.import_module(module), name), fields, "")
 
 

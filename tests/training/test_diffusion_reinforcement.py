@@ -1,6 +1,7 @@
 """Online RL of diffusion policies as a run: it learns, resumes exactly, and runs on a mesh."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -11,14 +12,16 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.models import TransformerConfig
 from jaxreason.objectives.diffusion.algorithms import DIFFUSION_ALGORITHMS
 from jaxreason.sharding.mesh import MeshConfig
+from jaxreason.training.diffusion import reinforcement
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
 from jaxreason.training.diffusion.reinforcement_experiment import DiffusionReinforcementExperiment
+from jaxreason.training.diffusion.reinforcement_task import check_base, held_out_judges
 from jaxreason.training.diffusion.rollouts import DiffusionRolloutConfig, DiffusionRollouts
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
-from jaxreason.training.runs import load_run
+from jaxreason.training.runs import experiment_from_json, load_run, read_config
 
 BASE = MaskedDiffusionExperiment(
     world=MazeWorld(width=3, height=3, count=32, minimum_path_cells=None),
@@ -92,6 +95,9 @@ def test_a_run_cut_after_any_step_continues_to_the_same_bits(base, tmp_path, tas
     timed = read_metrics(tmp_path / "whole/metrics.jsonl")[-1]["time"]
     assert all(timed[part] > 0 for part in ("sampling", "reward", "scoring", "step", "compile"))
 
+    config = read_config(tmp_path / "whole")
+    assert config["algorithm"] == json.loads(json.dumps(dataclasses.asdict(whole.algorithm())))
+    assert experiment_from_json(config) == whole
     run = load_run(tmp_path / "whole")
     assert run.step == 3
     assert_equal(run.params, through.state.params)
@@ -117,6 +123,73 @@ def test_a_mesh_gives_the_same_rollouts_and_nearly_the_same_parameters(base, tmp
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), a, b)
     pairs = zip(*map(jax.tree.leaves, (a, start)), strict=True)
     assert max(np.abs(x - y).max() for x, y in pairs) > 1e-4
+
+
+def test_a_score_of_picture_and_text_is_rewarded_beside_the_verdicts(base, tmp_path):
+    reward = {"correct": 1.0, "share": 0.5, "colour_words": 0.01}
+    drawn = experiment(base, task="draw_solution", reward=reward, train={"evaluate_every": 2})
+    dataclasses.replace(drawn, train=dataclasses.replace(drawn.train, steps=2)).run(
+        tmp_path, progress=False
+    )
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    trained = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in trained] == [1, 2]
+    for row in trained:
+        assert 0 < row["colour_words"] <= 100
+        expected = sum(weight * row[name] for name, weight in reward.items())
+        assert row["reward"] == pytest.approx(expected, rel=1e-4)
+    found = [row["evaluation"] for row in rows if "evaluation" in row][-1]
+    expected = sum(weight * found[f"held_out_{name}"] for name, weight in reward.items())
+    assert found["held_out_reward"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_is_not_continued_after_its_preset_has_changed(base, tmp_path, monkeypatch):
+    whole = experiment(base, train={"steps": 1})
+    whole.run(tmp_path, progress=False)
+    changed = dataclasses.replace(DIFFUSION_ALGORITHMS["unigrpo"], clip_low=0.1)
+    monkeypatch.setitem(DIFFUSION_ALGORITHMS, "unigrpo", changed)
+    more = dataclasses.replace(whole, train=dataclasses.replace(whole.train, steps=2))
+    with pytest.raises(InputError, match=r"algorithm.clip_low \(0.2 then, 0.1 now\)"):
+        more.run(tmp_path, progress=False)
+
+
+def test_rows_are_scored_in_as_many_parts_as_there_are_micro_batches(base, tmp_path, monkeypatch):
+    fields = {"task": "draw_solution", "train": {"steps": 1}, "eps": 0.1}
+    seen = []
+    real = reinforcement.noised_log_probabilities
+
+    def watched(model, params, batch, **options):
+        seen.append(batch["tokens"].shape[0])
+        return real(model, params, batch, **options)
+
+    monkeypatch.setattr(reinforcement, "noised_log_probabilities", watched)
+    whole = experiment(base, **fields).run(tmp_path / "whole", progress=False)
+    assert set(seen) == {8}
+    seen.clear()
+    fields["train"] = {"steps": 1, "accumulation": 4}
+    parts = experiment(base, **fields).run(tmp_path / "parts", progress=False)
+    assert set(seen) == {2}
+    a, b = jax.device_get((whole.state.params, parts.state.params))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a, b)
+
+
+def test_held_out_mazes_are_of_the_world_that_is_trained_on(base):
+    for changes, empty in (({}, False), ({"generator": "free_space"}, True)):
+        found = held_out_judges(load_run(base), DecodingConfig(), 8, None, changes)
+        assert found.keys() == {"held_out", "held_out_sampled"}
+        for judge in found.values():
+            assert all(judge.source.problem(i).floor.all() for i in range(8)) == empty
+
+
+def test_words_whose_scores_would_depend_on_padding_are_refused(base):
+    run = load_run(base)
+    objective = dataclasses.replace(run.experiment.objective, mask_mode="full")
+    other = run._replace(experiment=dataclasses.replace(run.experiment, objective=objective))
+    with pytest.raises(InputError, match=r"objective\.mask_mode 'full', under which a row depends"):
+        check_base(other, base, "plan")
+    check_base(other, base, "draw_solution")
+    judge = held_out_judges(other, DecodingConfig(), 4, None, {})["held_out"]
+    assert judge.mask_mode == "full"
 
 
 def test_the_first_update_along_a_trace_has_loss_0_ratio_1_and_a_gradient(base, tmp_path):
@@ -165,7 +238,19 @@ def test_bad_fields_are_named_before_anything_is_loaded(fields, message):
     ("fields", "message"),
     [
         ({"task": "read_plan"}, "was trained on draw_solution, plan"),
-        ({"reward": {"clip": 0.1}}, "no such reward model"),
+        ({"reward": {"clip": 0.1}}, "reward clip is 0.1, but task 'plan' is answered in words"),
+        (
+            {"task": "draw_solution", "reward": {"image_reward": 0.1}},
+            "the reward model is absent; expected some of clip, colour_words",
+        ),
+        (
+            {"task": "draw_solution", "clip_folder": "clip"},
+            "clip_folder is 'clip', but reward has no weight for clip",
+        ),
+        (
+            {"task": "draw_solution", "reward": {"clip": 1.0}, "clip_folder": "nowhere"},
+            "the reward model is absent: nowhere is no folder",
+        ),
         ({"reward": {"beauty": 0.1}}, "'beauty'"),
         ({"problem_changes": {"width": "4"}}, "a 4x3 maze needs"),
         ({"problem_changes": {"split": "test"}}, "'split', which is not to be changed"),

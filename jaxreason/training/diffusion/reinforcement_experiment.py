@@ -6,7 +6,7 @@ model: log-probabilities are read without guidance and at temperature 1.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from jaxreason.training.diffusion.reinforcement_task import (
     held_out_answers,
     world_source,
 )
+from jaxreason.training.diffusion.reward_models import picture_scores
 from jaxreason.training.diffusion.rollouts import (
     DiffusionRolloutConfig,
     DiffusionRollouts,
@@ -74,7 +75,10 @@ class DiffusionReinforcementExperiment(PostTraining):
         rollout: how many answers a step learns from.
         decoding: how they are sampled; the temperature must be above 0.
         reward: verdict to weight, see `MazeWorldSource.judge`; without any, 2.0 for a correct
-            answer and 0.5 for its format (MMaDA), and for pictures 1 for a correct one.
+            answer and 0.5 for its format (MMaDA), and for pictures 1 for a correct one. Pictures
+            may also be scored against their text by `clip` and `colour_words`, on a scale of 100,
+            see `jaxreason.training.diffusion.reward_models`: {"correct": 1, "colour_words": 0.001}.
+        clip_folder: a published CLIP as `clip`; "" trains one for the mazes at the start.
         held_out: mazes of the validation split answered at every evaluation, greedily and sampled.
 
     The other fields are those of `PostTraining`; a step of `train` is a rollout with its updates.
@@ -88,6 +92,7 @@ class DiffusionReinforcementExperiment(PostTraining):
     rollout: DiffusionRolloutConfig = field(default_factory=DiffusionRolloutConfig)
     decoding: DecodingConfig = field(default_factory=lambda: DecodingConfig(temperature=1.0))
     reward: dict[str, float] = field(default_factory=dict)
+    clip_folder: str = ""
     held_out: int = 200
 
     kind = "diffusion_reinforcement"
@@ -120,6 +125,13 @@ class DiffusionReinforcementExperiment(PostTraining):
         fields = typed_fields(DiffusionAlgorithmConfig, self.overrides, "overrides")
         return replace(DIFFUSION_ALGORITHMS[self.method], **fields)
 
+    def as_json(self) -> dict[str, Any]:
+        """What config.json holds of the fields, a folder of CLIP only where there is one."""
+        document = super().as_json()
+        if not self.clip_folder:
+            del document["clip_folder"]
+        return document
+
     def weights(self) -> Mapping[str, float]:
         """Verdict to weight."""
         default = PICTURE_WEIGHTS if self.task in PICTURE_TASKS else TEXT_WEIGHTS
@@ -144,7 +156,8 @@ class DiffusionReinforcementExperiment(PostTraining):
         self._check_rows(mesh)
         clock = Clock()
         source = world_source(base, self.problems, self.problem_changes)
-        reward = answer_reward(source, self.task, self.weights())
+        scores = picture_scores(source, self.task, self.weights(), self.clip_folder)
+        reward = answer_reward(source, self.task, self.weights(), scores)
         params = self.initial_params(base)
         algorithm = self.algorithm()
         stream = PromptStream(
@@ -156,15 +169,30 @@ class DiffusionReinforcementExperiment(PostTraining):
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=stream,
-            config_json={**self.as_json(), "origin": origin_json(self.base)},
+            config_json=self.run_json(),
             evaluate_fn=held_out_answers(
-                base, self.task, self.decoding, self.weights(), self.held_out, mesh
+                base,
+                self.task,
+                self.decoding,
+                self.weights(),
+                self.held_out,
+                mesh,
+                self.problem_changes,
+                scores,
             ),
             clock=clock,
             updates_per_step=algorithm.updates * self.rollout.minibatches,
             evaluate_at_start=True,
             progress=progress,
         )
+
+    def run_json(self) -> dict[str, Any]:
+        """What config.json holds of a run: the fields, the algorithm they resolve to, the base.
+
+        With the algorithm spelled out, a run is not continued after its preset has changed.
+        """
+        algorithm = asdict(self.algorithm())
+        return {**self.as_json(), "algorithm": algorithm, "origin": origin_json(self.base)}
 
     def _check_rows(self, mesh: Mesh | None) -> None:
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
@@ -198,7 +226,7 @@ def _program(
     algorithm, chunk = e.algorithm(), e.loss_chunk or None
     mask_id = source.vocabulary.ids.mask
     mode = base.experiment.objective.mask_mode
-    sampler, steps = sampler_of(base.model, source, e.task, e.decoding, e.rollout.group)
+    sampler, steps = sampler_of(base.model, source, e.task, e.decoding, e.rollout.group, mode)
     shown: dict[str, Any] = {"mask_id": mask_id, "mask_mode": mode, "chunk": chunk}
     scorers = make_diffusion_scorers(
         base.model,
@@ -218,7 +246,9 @@ def _program(
     if algorithm.needs_reference:
         reference = state_from_params(params, optax.identity(), jax.random.key(0), mesh).params
     rollouts = DiffusionRollouts(e.rollout, source, e.task, sampler, reward, mesh, clock.measure)
-    step = DiffusionReinforcementStep(rollouts, algorithm, scorers, update, reference, mesh, clock)
+    step = DiffusionReinforcementStep(
+        rollouts, algorithm, scorers, update, reference, mesh, clock, e.train.accumulation
+    )
     return Program(
         step,
         lambda: abstract_state(lambda _: params, optimizer, mesh),
