@@ -91,6 +91,11 @@ class MultimodalWords(WordVocabulary):
         """Words and codes, as JSON holds them."""
         return {"words": list(self._plain), "image_codes": self.image_codes}
 
+    @property
+    def no_words(self) -> tuple[int, ...]:
+        """Ids of special tokens and image codes: what never stands for a missing word."""
+        return tuple(range(len(self._plain), self.size))
+
     def _list_words(self) -> tuple[str, ...]:
         return (*self._plain, *SPECIALS)
 

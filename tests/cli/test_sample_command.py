@@ -53,6 +53,7 @@ def test_an_edit_keeps_every_word_that_is_not_blank(judged):
         for given, written in zip(text.split(), shown.answer, strict=True):
             assert given in (written, answering.BLANK)
             assert written != answering.BLANK
+            assert not written.startswith("<|"), "special tokens and image codes are no words"
 
 
 def test_the_true_answer_is_right_whatever_fills_the_place_after_it(judged):

@@ -10,6 +10,7 @@ import pytest
 
 from jaxreason.data.multimodal.maze_tasks import MazeWorld
 from jaxreason.errors import InputError
+from jaxreason.evaluation.diffusion import answering
 from jaxreason.models import TransformerConfig
 from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
 from jaxreason.objectives.diffusion.token_scores import token_scores
@@ -126,6 +127,27 @@ def test_the_cache_of_blocks_is_exact(told):
     np.testing.assert_array_equal(answers["none"].tokens, answers["block"].tokens)
     np.testing.assert_array_equal(answers["none"].steps, answers["block"].steps)
     assert len(np.unique(answers["none"].tokens, axis=0)) > 1
+
+
+def test_edits_are_decoded_in_the_blocks_that_were_trained(told, monkeypatch):
+    """The decoder gets the blocks, rows of whole ones; with its cache nothing changes."""
+    model, params = told
+    edits, made = {}, answering.infill
+    for cache in ("none", "block"):
+        decoding = DecodingConfig(block=BLOCK, cache=cache)
+        judge = Judge(dataclasses.replace(TINY, decoding=decoding), model, mazes=2)
+        seen = []
+
+        def remember(model, config, seen=seen, **ids):
+            seen.append(config)
+            return made(model, config, **ids)
+
+        monkeypatch.setattr(answering, "infill", remember)
+        shown = answering.edited_words(judge, params, "plan", 2, "plan 0 _ plan _ _ end", 0)
+        assert (seen[0].block, seen[0].cache, seen[0].length % BLOCK) == (BLOCK, cache, 0)
+        edits[cache] = [answer.answer for answer in shown]
+    assert edits["none"] == edits["block"]
+    assert all(len(answer) == 7 for answer in edits["none"])
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,9 @@ def edited_words(
 ) -> list[Shown]:
     """The given answer to the first mazes, each `_` in it filled in, all else left as it is.
 
+    A model of blocks decodes those it was trained on. Special tokens and image codes are no words
+    to fill in.
+
     Args:
         judge: of the run.
         params: of its model.
@@ -89,13 +92,22 @@ def edited_words(
     answer[:, : len(written)] = written
     prompts: Any = source.prompts(range(count), task)
     widths = np.asarray(prompts["lengths"])
-    tokens = np.full((count, int(widths.max()) + room), ids.pad, np.int32)
+    block = judge.decoding.block if judge.model.config.attention == "block_causal" else None
+    unit = block or 1
+    tokens = np.full((count, -(-(int(widths.max()) + room) // unit) * unit), ids.pad, np.int32)
     for row, width in enumerate(widths):
         tokens[row, :width] = prompts["tokens"][row, :width]
         tokens[row, width : width + room] = answer[row]
     keys = np.arange(tokens.shape[1]) < (widths + room)[:, None]
-    config = TextDiffusionConfig(length=tokens.shape[1], temperature=judge.decoding.temperature)
-    filler: Any = infill(judge.model, config, mask_id=ids.mask)
+    mode: Any = judge.mask_mode
+    config = TextDiffusionConfig(
+        length=tokens.shape[1],
+        block=block,
+        temperature=judge.decoding.temperature,
+        cache=judge.decoding.cache if block else "none",
+        mask_mode=mode,
+    )
+    filler: Any = infill(judge.model, config, mask_id=ids.mask, banned=source.vocabulary.no_words)
     filled: Any = jax.device_get(
         filler(params, {"tokens": tokens, "keys": keys}, jax.random.key(seed))
     )

@@ -129,7 +129,8 @@ def check_model(model: Transformer, config: TextDiffusionConfig, **ids: int | No
     """That the model can be decoded this way, and that every id is in its vocabulary.
 
     Raises:
-        InputError: a causal model; a cache that is not for this model; an id out of range.
+        InputError: a causal model; a model of blocks without `config.block`; a cache that is not
+            for this model; an id out of range.
     """
     kind = model.config.attention
     if kind == "causal":
@@ -151,6 +152,11 @@ def check_model(model: Transformer, config: TextDiffusionConfig, **ids: int | No
         raise InputError(
             f"cache {config.cache!r} is for bidirectional models, and model.attention is "
             f"{kind!r}; use 'block', which is exact"
+        )
+    if kind != "bidirectional" and config.block is None:
+        raise InputError(
+            f"block is None and model.attention is {kind!r}; give the length of the blocks that "
+            "the model was trained on"
         )
     vocabulary = model.config.vocabulary_size
     for name, value in ids.items():

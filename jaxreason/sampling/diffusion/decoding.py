@@ -17,11 +17,14 @@ from jaxreason.types import Params
 
 
 class Ids(NamedTuple):
-    """Ids of the mask, of the end of a sequence and of a turn (None if there is none)."""
+    """Ids of the mask, of the end of a sequence and of a turn (None if there is none), and ids
+    that are never written.
+    """
 
     mask: int
     eos: int | None = None
     eot: int | None = None
+    banned: tuple[int, ...] = ()
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -104,7 +107,14 @@ def fill_in(
 
         def advance(carry: Carry, run_block: RunBlock = run_block) -> Carry:
             index, state, cache = carry
-            return (index + 1, *run_block(index, state, cache))
+            if config.cache not in ("prefix", "dual"):
+                return (index + 1, *run_block(index, state, cache))
+            # The first call of a block runs everything again: not for a block that needs nothing.
+            masked = canvas.open & (state.tokens == ids.mask) & ~state.done[:, None]
+            start = blocks.first + index * blocks.length
+            wanted = jnp.any(_cut(masked, start, blocks.length))
+            found = jax.lax.cond(wanted, run_block, lambda _, *rest: rest, index, state, cache)
+            return (index + 1, *found)
 
         carry = jax.lax.while_loop(go_on, advance, carry)
     return carry[1]
@@ -179,7 +189,7 @@ def _keep(
     start: Start,
 ) -> Filled:
     """Write the tokens that this step keeps."""
-    banned = (ids.mask,) if config.suppress_mask else ()
+    banned = (*ids.banned, ids.mask) if config.suppress_mask else ids.banned
     if config.ban_eos and ids.eos is not None:
         banned = (*banned, ids.eos)
     proposal = propose(logits, config, keys, banned, ids.ends if config.defer_eos else ())

@@ -19,10 +19,10 @@ def check_arguments(
         InputError: one of them does not.
     """
     size = model.config.vocabulary_size
-    if model.config.attention == "causal":
+    if model.config.attention != "bidirectional":
         raise InputError(
-            "model.attention is 'causal'; masked diffusion needs a model that was trained to see "
-            "both sides ('bidirectional')"
+            f"model.attention is {model.config.attention!r}; masked diffusion of pictures needs a "
+            "model that was trained to see both sides ('bidirectional')"
         )
     if image_codes < 1 or image_offset < 0 or image_offset + image_codes > size:
         raise InputError(

@@ -1,6 +1,6 @@
 """Filling in any places of a given text, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,13 @@ Infiller = Callable[[Params, Batch, PRNGKeyArray], Completions]
 """`(params, canvas, key) -> Completions` as wide as the canvas."""
 
 
-def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> Infiller:
+def infill(
+    model: Transformer,
+    config: TextDiffusionConfig,
+    *,
+    mask_id: int,
+    banned: Sequence[int] = (),
+) -> Infiller:
     """A sampler that fills in every mask id of a text and leaves all other tokens as they are.
 
     The infiller takes a canvas `{tokens [B, T] int32}` with mask ids wherever something is to be
@@ -37,15 +43,22 @@ def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> 
         model: bidirectional or block-causal.
         config: how tokens are filled in.
         mask_id: id of a masked token.
+        banned: ids that are never written, such as the end tokens (LLaDA readily writes them into
+            a gap) or image ids where words are wanted.
 
     Raises:
-        InputError: an argument out of range, end tokens banned or deferred (none is known here);
+        InputError: an argument out of range, ban_eos or defer_eos (no end token is known here);
             from the infiller, a canvas of a wrong shape, without a mask, or with an id that the
             model does not have, padding included.
     """
     check_model(model, config, mask_id=mask_id)
+    size = model.config.vocabulary_size
+    never = _checked_banned(banned, mask_id, size)
     if config.ban_eos or config.defer_eos:
-        raise InputError("ban_eos and defer_eos do not go with infill, which knows no end token")
+        raise InputError(
+            "ban_eos and defer_eos do not go with infill, which knows no end token; name it in "
+            "banned"
+        )
     block = config.block_length
     # The first call of a block with an exact cache runs over the block before it, too.
     lead = block if config.cache == "block" else 0
@@ -61,7 +74,7 @@ def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> 
         masked = (tokens == mask_id) & keys
         laid = Canvas(led(tokens), led(keys), led(positions), led(masked))
         blocks = Blocks(lead, block, config.length // block)
-        filled = fill_in(model, config, Ids(mask_id), blocks, params, laid, key)
+        filled = fill_in(model, config, Ids(mask_id, banned=never), blocks, params, laid, key)
         written = filled.tokens[:, lead:]
         return Completions(
             tokens=written,
@@ -73,11 +86,19 @@ def infill(model: Transformer, config: TextDiffusionConfig, *, mask_id: int) -> 
         )
 
     def fill(params: Params, canvas: Batch, key: PRNGKeyArray) -> Completions:
-        return decode(
-            params, _checked(canvas, config.length, mask_id, model.config.vocabulary_size), key
-        )
+        return decode(params, _checked(canvas, config.length, mask_id, size), key)
 
     return fill
+
+
+def _checked_banned(banned: Sequence[int], mask_id: int, size: int) -> tuple[int, ...]:
+    never = tuple(sorted({int(i) for i in banned} - {mask_id}))
+    for i in never:
+        if not 0 <= i < size:
+            raise InputError(f"banned has {i}; the model has ids 0 to {size - 1}")
+    if len(never) >= size - 1:
+        raise InputError(f"banned has all {size - 1} ids that could be written; leave some")
+    return never
 
 
 def _checked(canvas: Batch, length: int, mask_id: int, vocabulary_size: int) -> Batch:

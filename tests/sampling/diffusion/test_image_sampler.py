@@ -164,9 +164,10 @@ def test_ids_that_do_not_fit_are_refused(change, message):
         diffusion_image(MODEL, SEEN, **{**IDS, **change})
 
 
-def test_a_causal_model_is_refused():
-    with pytest.raises(InputError, match=r"model\.attention is 'causal'"):
-        diffusion_image(Transformer(replace(MODEL.config, attention="causal")), SEEN, **IDS)
+@pytest.mark.parametrize("attention", ["causal", "block_causal"])
+def test_a_model_that_does_not_see_both_sides_is_refused(attention):
+    with pytest.raises(InputError, match=rf"model\.attention is '{attention}'.*'bidirectional'"):
+        diffusion_image(Transformer(replace(MODEL.config, attention=attention)), SEEN, **IDS)
 
 
 def spoil(name, change):

@@ -119,6 +119,43 @@ def test_canvases_that_do_not_fit_are_named(canvas, named):
         filler("bidirectional")(canvas, KEY)
 
 
+def test_banned_ids_are_never_written():
+    model = Transformer(golden_llada.golden_config())
+    tokens = np.full((1, WIDTH), MASK)
+    free = filler("bidirectional")({"tokens": tokens}, KEY).tokens
+    banned = np.unique(free).tolist()
+    config = TextDiffusionConfig(length=WIDTH)
+    fill = infill(model, config, mask_id=MASK, banned=banned)
+    written = fill(golden_llada.golden_params(), {"tokens": tokens}, KEY).tokens
+    assert not np.isin(written, [*banned, MASK]).any()
+    for wrong, named in (([60], "banned has 60"), (range(60), "all 59 ids")):
+        with pytest.raises(InputError, match=named):
+            infill(model, config, mask_id=MASK, banned=wrong)
+
+
+@pytest.mark.parametrize("cache", ["dual", "prefix"])
+def test_blocks_without_a_gap_cost_no_call(cache):
+    """Only the block with the gap is run: the others' tokens and the numbers are as without."""
+    model = Transformer(golden_llada.golden_config())
+    tokens = np.random.default_rng(1).integers(0, MASK, (2, WIDTH))
+    tokens[:, 9] = MASK
+    calls = []
+
+    class Counted(Transformer):
+        def apply(self, *arguments):
+            jax.debug.callback(lambda: calls.append(1))
+            return super().apply(*arguments)
+
+    config = TextDiffusionConfig(length=WIDTH, block=4, cache=cache)
+    fill = infill(Counted(model.config), config, mask_id=MASK)
+    out = fill(golden_llada.golden_params(), {"tokens": tokens}, KEY)
+    jax.effects_barrier()
+    assert len(calls) == 1
+    plain = filler("bidirectional", block=4)({"tokens": tokens}, KEY)
+    np.testing.assert_array_equal(out.tokens, plain.tokens)
+    np.testing.assert_allclose(out.log_probabilities, plain.log_probabilities, atol=1e-5)
+
+
 def test_end_tokens_are_not_known_to_infill():
     model = Transformer(golden_llada.golden_config())
     with pytest.raises(InputError, match="ban_eos and defer_eos"):

@@ -97,6 +97,7 @@ def test_padding_that_is_seen_is_for_bidirectional_models():
         ("causal", "none", {}, "model.attention is 'causal'"),
         ("bidirectional", "block", {}, "cache 'block' is for block-diffusion models"),
         ("block_causal", "dual", {}, "cache 'dual' is for bidirectional models"),
+        ("block_causal", "block", {}, "block is None and model.attention is 'block_causal'"),
         ("bidirectional", "none", {"mask_id": 60}, "mask_id is 60; expected an id below 60"),
         ("bidirectional", "none", {"eos": -1}, "eos is -1"),
         ("bidirectional", "none", {"eot": 77}, "eot is 77"),
