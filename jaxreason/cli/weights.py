@@ -34,6 +34,8 @@ class Import:
     """id of the mask token; LLaDA's 126336 in a vocabulary of its size"""
     eos: int | None = None
     """id that ends a text; LLaDA's 126081 in a vocabulary of its size"""
+    eot: int | None = None
+    """id that ends a turn; LLaDA's 126348 in a vocabulary of its size"""
     mask_mode: Literal["full", "bool", "legacy_float"] | None = None
     """how padding was treated in training; full (in plain view) unless the files say otherwise"""
     image_offset: int | None = None
@@ -93,6 +95,7 @@ def _import(options: Import) -> str:
         options.run,
         mask=options.mask,
         eos=options.eos,
+        eot=options.eot,
         mask_mode=options.mask_mode,
         image_offset=options.image_offset,
         image_codes=options.image_codes,

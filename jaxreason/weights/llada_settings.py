@@ -33,6 +33,7 @@ _FIXED = {
     "input_emb_norm": False,
     "scale_logits": False,
 }
+_IDS = ("mask", "eos", "eot")
 _EMBEDDING = "model.transformer.wte.weight"
 
 
@@ -47,14 +48,20 @@ class LladaMetadata:
         image_offset: id of image code 0; None for a model of text alone and for published files,
             which do not hold it (it is the length of the tokenizer, not of the vocabulary).
         image_codes: number of image codes; 0 for a model of text alone.
+        mask: id of the mask token; published files do not hold these ids.
+        eos: id that ends a text.
+        eot: id that ends a turn.
 
     Raises:
-        InputError: unknown mask mode, or an offset or a number below 0.
+        InputError: unknown mask mode, or an offset, a number or an id below 0.
     """
 
     mask_mode: MaskMode = "full"
     image_offset: int | None = None
     image_codes: int = 0
+    mask: int | None = None
+    eos: int | None = None
+    eot: int | None = None
 
     def __post_init__(self) -> None:
         if self.mask_mode not in MASK_MODES:
@@ -64,13 +71,15 @@ class LladaMetadata:
                 f"image_offset {self.image_offset} and image_codes {self.image_codes} must not be "
                 "negative"
             )
+        for name in _IDS:
+            if (getattr(self, name) or 0) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
 
     def texts(self) -> dict[str, str]:
         """As the headers of safetensors files hold it."""
         texts = {"mask_mode": self.mask_mode, "image_codes": str(self.image_codes)}
-        return texts | (
-            {} if self.image_offset is None else {"image_offset": str(self.image_offset)}
-        )
+        known = {name: getattr(self, name) for name in ("image_offset", *_IDS)}
+        return texts | {name: str(value) for name, value in known.items() if value is not None}
 
 
 def llada_metadata(path: str | Path) -> LladaMetadata:
@@ -81,11 +90,11 @@ def llada_metadata(path: str | Path) -> LladaMetadata:
     """
     texts = open_weights(path).metadata
     try:
-        offset = texts.get("image_offset")
+        known = {name: int(texts[name]) for name in ("image_offset", *_IDS) if name in texts}
         return LladaMetadata(
             texts.get("mask_mode", "full"),  # type: ignore[arg-type]
-            None if offset is None else int(offset),
-            int(texts.get("image_codes", "0")),
+            image_codes=int(texts.get("image_codes", "0")),
+            **known,
         )
     except ValueError as error:
         raise FailureError(f"{path} has damaged metadata: {error}") from error

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from jaxreason.cli.main import main
-from jaxreason.models import AttentionSpec
+from jaxreason.data.multimodal.maze_tasks import MazeWorld
+from jaxreason.models import AttentionSpec, TransformerConfig
+from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
+from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
+from jaxreason.training.diffusion.imported import _save
+from jaxreason.training.diffusion.records_data import RecordsData
+from jaxreason.training.diffusion.records_experiment import RecordsExperiment
 from jaxreason.training.runs import load_run
 from jaxreason.weights.folders import open_weights
 from jaxreason.weights.llada import export_llada
@@ -65,14 +71,43 @@ def test_an_extended_vocabulary_and_what_is_said_of_images_and_padding_are_kept(
     options += ["--vocabulary-size", "70"]
     assert run("import", published, "--run", tmp_path / "run", *IDS, *options) == 0
     assert run("export", tmp_path / "run", tmp_path / "a") == 0
-    kept = LladaMetadata("bool", 60, 8)
+    kept = LladaMetadata("bool", 60, 8, 59, 58)
     assert llada_metadata(tmp_path / "a") == kept
     name = "model.transformer.ff_out.weight"
     old, new = open_weights(published)[name], open_weights(tmp_path / "a")[name]
     assert new.shape == (70, 32)
     assert new[:60].tobytes() == old.tobytes()
-    assert run("import", tmp_path / "a", "--run", tmp_path / "again", *IDS) == 0
+    assert run("import", tmp_path / "a", "--run", tmp_path / "again") == 0
     assert load_run(tmp_path / "again").experiment.metadata() == kept
+
+
+@pytest.mark.parametrize("data", ["records", "mazes"])
+def test_what_is_trained_here_is_exported_with_the_meaning_of_its_ids(tmp_path, capsys, data):
+    """Mask, ends, images and mask mode are in the files: nothing need be said to import them."""
+    shape = TransformerConfig(0, 1, 16, 2, 2, 8, 32, tied=False, attention="bidirectional")
+    objective = MaskedDiffusionConfig(mask_mode="full")
+    if data == "records":
+        (tmp_path / "train.jsonl").write_text('{"task": "lm", "text": "one two"}\n')
+        records = RecordsData(str(tmp_path / "train.jsonl"), image_codes=5)
+        experiment = RecordsExperiment(
+            records, model=shape, objective=objective, rows={"lm": 2}
+        ).settled()
+        ids = experiment.ids
+    else:
+        experiment = MaskedDiffusionExperiment(
+            MazeWorld(width=3, height=3), model=shape, objective=objective
+        )
+        ids = experiment.vocabulary().ids
+    model = experiment.transformer()
+    _save(tmp_path / "run", experiment, model.init(jax.random.key(0)))
+    assert run("export", tmp_path / "run", tmp_path / "a") == 0
+    assert run("import", tmp_path / "a", "--run", tmp_path / "again") == 0
+    assert "mask mode full" in capsys.readouterr().out
+    found = load_run(tmp_path / "again").experiment
+    assert (found.mask, found.eos, found.eot) == (ids.mask, ids.eos, ids.end_of_turn)
+    assert (found.image_offset, found.image_codes) == (ids.image_offset, ids.image_codes)
+    assert found.mask_mode == "full"
+    assert found.model.vocabulary_size == model.config.vocabulary_size
 
 
 @pytest.mark.parametrize(
@@ -80,6 +115,7 @@ def test_an_extended_vocabulary_and_what_is_said_of_images_and_padding_are_kept(
     [
         ([], "mask must be given"),
         (["--mask", "60", "--eos", "3"], "mask is 60; the model has ids 0..59"),
+        ([*IDS, "--eot", "70"], "eot is 70; the model has ids 0..59"),
         ([*IDS, "--image-offset", "50"], "image_codes 8192 from image_offset 50 on end beyond"),
         ([*IDS, "--vocabulary-size", "50"], "vocabulary_size is 50"),
         ([*IDS, "--image-codes", "4"], "expected both or neither"),

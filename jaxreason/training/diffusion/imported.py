@@ -21,7 +21,8 @@ from jaxreason.weights.llada import export_llada, import_llada
 from jaxreason.weights.llada_settings import LladaMetadata, llada_config, llada_metadata
 from jaxreason.weights.placed import Dtype
 
-LLADA_MASK, LLADA_EOS = 126_336, 126_081
+LLADA_MASK, LLADA_EOS, LLADA_EOT = 126_336, 126_081, 126_348
+LLADA_SIZE = 126_464
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ImportedModel:
         image_codes: number of image codes.
         params_dtype: in which the parameters are stored.
         source: the folder they were read from.
+        eot: id that ends a turn, which ends an answer too; None if not known.
 
     Raises:
         InputError: an id or the images lie outside the vocabulary.
@@ -51,13 +53,14 @@ class ImportedModel:
     image_codes: int = 0
     params_dtype: Dtype = "bfloat16"
     source: str = ""
+    eot: int | None = None
 
     kind: ClassVar[str] = "imported"
 
     def __post_init__(self) -> None:
         size = self.model.vocabulary_size
-        for name, number in (("mask", self.mask), ("eos", self.eos)):
-            if not 0 <= number < size:
+        for name, number in (("mask", self.mask), ("eos", self.eos), ("eot", self.eot)):
+            if number is not None and not 0 <= number < size:
                 raise InputError(f"{name} is {number}; the model has ids 0..{size - 1}")
         self.metadata()
         if (self.image_offset is None) != (self.image_codes == 0):
@@ -73,7 +76,9 @@ class ImportedModel:
 
     def metadata(self) -> LladaMetadata:
         """What goes into the headers of exported files."""
-        return LladaMetadata(self.mask_mode, self.image_offset, self.image_codes)
+        return LladaMetadata(
+            self.mask_mode, self.image_offset, self.image_codes, self.mask, self.eos, self.eot
+        )
 
     def transformer(self) -> Transformer:
         """The model."""
@@ -94,6 +99,7 @@ def import_run(
     *,
     mask: int | None = None,
     eos: int | None = None,
+    eot: int | None = None,
     mask_mode: MaskMode | None = None,
     image_offset: int | None = None,
     image_codes: int | None = None,
@@ -110,6 +116,7 @@ def import_run(
         run_directory: a new one.
         mask: id of the mask token; LLaDA's 126336 in a vocabulary of its size.
         eos: id that ends a text; LLaDA's 126081 in a vocabulary of its size.
+        eot: id that ends a turn; LLaDA's 126348 in a vocabulary of its size, else none.
         mask_mode: how padding was treated in training.
         image_offset: id of image code 0: in published MMaDA files, the length of its tokenizer.
         image_codes: number of image codes; the published 8192 where an offset is given.
@@ -133,13 +140,14 @@ def import_run(
     size = _extended(vocabulary_size, config, folder)
     imported = ImportedModel(
         replace(config, vocabulary_size=size),
-        _id("mask", mask, LLADA_MASK, config),
-        _id("eos", eos, LLADA_EOS, config),
+        _id("mask", kept.mask if mask is None else mask, LLADA_MASK, config),
+        _id("eos", kept.eos if eos is None else eos, LLADA_EOS, config),
         mask_mode or kept.mask_mode,
         offset,
         codes if image_codes is None else image_codes,
         dtype,
         str(folder),
+        _eot(kept.eot if eot is None else eot, config),
     )
     params = import_llada(folder, config, dtype=dtype)
     if size > config.vocabulary_size:
@@ -190,11 +198,15 @@ def _stored_dtype(folder: str | Path) -> Dtype:
 def _id(name: str, given: int | None, llada: int, config: TransformerConfig) -> int:
     if given is not None:
         return given
-    if config.vocabulary_size < 126_464:
+    if config.vocabulary_size < LLADA_SIZE:
         raise InputError(
             f"{name} must be given: a vocabulary of {config.vocabulary_size} ids is not LLaDA's"
         )
     return llada
+
+
+def _eot(given: int | None, config: TransformerConfig) -> int | None:
+    return LLADA_EOT if given is None and config.vocabulary_size >= LLADA_SIZE else given
 
 
 def export_run(
@@ -225,10 +237,12 @@ def export_run(
     if isinstance(experiment, ImportedModel):
         metadata = experiment.metadata()
         dtype = dtype or experiment.params_dtype
-    elif hasattr(experiment, "world"):
-        ids = experiment.vocabulary().ids
+    elif hasattr(experiment, "objective"):
+        ids = experiment.vocabulary().ids if hasattr(experiment, "world") else experiment.ids
         mode = experiment.objective.mask_mode
-        metadata = LladaMetadata(mode, ids.image_offset, ids.image_codes)
+        metadata = LladaMetadata(
+            mode, ids.image_offset, ids.image_codes, ids.mask, ids.eos, ids.end_of_turn
+        )
     export_llada(
         run.params,
         folder,
