@@ -112,9 +112,14 @@ def load_run(run_directory: str | Path, step: int | None = None) -> Run:
         step: which checkpoint; the newest by default.
 
     Raises:
+        InputError: its image tokenizer is no longer the one it was trained with.
         FailureError: no run there, a config.json that is not an experiment's, a damaged checkpoint.
     """
     experiment = read_experiment(run_directory)
+    if (Path(run_directory) / "image_codec.json").exists():
+        from jaxreason.training.diffusion.kept_codec import check_codec
+
+        check_codec(run_directory, experiment.codec())
     model = experiment.transformer()
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(model.init, jax.random.key(0))

@@ -7,6 +7,7 @@ its parameters (Yang et al. 2025, arXiv:2505.15809, section 2).
 import dataclasses
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +24,12 @@ from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.tokens.image_codec import ImageCodec, PaletteCodec
 from jaxreason.tokens.maze_world_vocabulary import MazeWorldVocabulary
 from jaxreason.training.diffusion.blocks import BlockTraining
-from jaxreason.training.diffusion.checks import check_rows, check_shape
+from jaxreason.training.diffusion.checks import (
+    check_guidance,
+    check_rows,
+    check_same_codec,
+    check_shape,
+)
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
@@ -45,7 +51,7 @@ class MaskedDiffusionExperiment:
             is then used, and the rest stays as it is by default.
         rows: rows of each task in a batch of one process; a task left out is not trained.
         text_dropout: share of the text-to-picture rows whose text is left out, which is what
-            guidance without classifier needs.
+            guidance without classifier needs; no text is left out of rows with reasoning.
         decoding: how answers are decoded when the model is judged.
         optimizer: AdamW or Muon and its schedule.
         train: lengths and intervals.
@@ -94,6 +100,8 @@ class MaskedDiffusionExperiment:
             raise InputError("rows has no task with at least one row")
         pictures = [task for task in self.tasks() if task in PICTURE_TASKS]
         self.blocks.check(self.model, self.objective, pictures, self.decoding)
+        if pictures:
+            check_guidance(self.decoding.guidance, self.text_dropout, self.world.reasons)
 
     def tasks(self) -> tuple[str, ...]:
         """The tasks that are trained, in the world's order."""
@@ -104,11 +112,15 @@ class MaskedDiffusionExperiment:
         return sum(self.rows.values())
 
     def codec(self) -> ImageCodec:
-        """From pictures to tokens and back.
+        """From pictures to tokens and back; read once.
 
         Raises:
             FailureError: the tokenizer's run directory holds none.
         """
+        return self._codec
+
+    @cached_property
+    def _codec(self) -> ImageCodec:
         if not self.tokenizer:
             return PaletteCodec(self.world.width, self.world.height)
         from jaxreason.training.diffusion.image_codec import load_image_codec
@@ -169,10 +181,11 @@ class MaskedDiffusionExperiment:
 
         Raises:
             InputError: fields that do not fit each other or the base, or a directory of another
-                experiment.
+                experiment or of another state of its tokenizer.
             FailureError: see `training.loop.train`; no base or tokenizer run.
         """
         from jaxreason.training.diffusion.held_out import held_out_numbers
+        from jaxreason.training.diffusion.kept_codec import keep_codec
 
         mesh = self.device_mesh()
         self._check_rows(mesh)
@@ -180,6 +193,8 @@ class MaskedDiffusionExperiment:
         initial = self.initial_params()
         source = self.source()
         length = source.layout.length
+        if self.tokenizer:
+            keep_codec(run_directory, self.codec())
         return train(
             run_directory,
             objective=self.make_objective(model),
@@ -226,6 +241,7 @@ class MaskedDiffusionExperiment:
                 f"the {wanted.size} of this experiment ({wanted.name}): keep world.width, "
                 "world.height and tokenizer as in the base"
             )
+        check_same_codec(f"base {self.base}", base.experiment.codec(), self.codec())
         check_shape(self.base, base.model.config, self.transformer().config)
         return base.params
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxreason.data.multimodal.records import PICTURED
 from jaxreason.errors import InputError
-from jaxreason.training.diffusion.checks import check_shape
+from jaxreason.training.diffusion.checks import check_same_codec, check_shape
 from jaxreason.training.runs import load_run, read_experiment
 from jaxreason.types import Params
 
@@ -37,6 +37,9 @@ def _meanings(experiment: Any, base: Any) -> list[tuple[str, Any, Any]]:
     """What the tokens of a base must agree in: (name, theirs, wanted)."""
     ids = experiment.ids
     if base.kind == experiment.kind:
+        theirs, own = base.codec(), experiment.codec()
+        if theirs is not None and own is not None:
+            check_same_codec(f"base {experiment.base}", theirs, own)
         return [
             ("words", len(base.word_list), len(experiment.word_list)),
             ("word_list", base.word_list, experiment.word_list),

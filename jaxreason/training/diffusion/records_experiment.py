@@ -106,6 +106,14 @@ class RecordsExperiment:
     def _train(self) -> Sequence[TaskRecord]:
         return self.data.read("train")
 
+    def codec(self) -> ImageCodec | None:
+        """From pictures to tokens and back, read once; None without an image tokenizer.
+
+        Raises:
+            FailureError: the tokenizer's run directory holds none.
+        """
+        return self._codec
+
     @cached_property
     def _codec(self) -> ImageCodec | None:
         if not self.image_tokenizer:
@@ -219,6 +227,7 @@ class RecordsExperiment:
                 experiment.
             FailureError: see `training.loop.train`; files that cannot be read.
         """
+        from jaxreason.training.diffusion.kept_codec import keep_codec
         from jaxreason.training.diffusion.records_held_out import record_numbers
 
         mesh = self.device_mesh()
@@ -230,6 +239,8 @@ class RecordsExperiment:
         if self.train.evaluate_every:
             evaluate = record_numbers(experiment, experiment.held_out_source(), mesh)
         model, initial = experiment.transformer(), experiment.initial_params()
+        if (codec := experiment.codec()) is not None:
+            keep_codec(run_directory, codec)
         return train(
             run_directory,
             objective=experiment.make_objective(model),
