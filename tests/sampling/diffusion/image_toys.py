@@ -2,6 +2,8 @@
 reference algorithm as a plain loop over rows, steps and tokens.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,14 +65,28 @@ def prompts(texts, known=None):
     }
 
 
-@jax.jit
-def _all_logits(params, tokens, keys):
-    hidden, _ = MODEL.apply(params, tokens, None, AttentionSpec("bidirectional", keys=keys))
+@functools.partial(jax.jit, static_argnums=3)
+def _all_logits(params, tokens, keys, mask_mode):
+    spec = AttentionSpec("bidirectional", keys=keys, mask_mode=mask_mode)
+    hidden, _ = MODEL.apply(params, tokens, None, spec)
     return MODEL.unembed(params, hidden)
 
 
-def greedy_reference(params, batch, steps, guidance, twin_sees_picture=True):
-    """MMaDA's loop without chance: most likely codes, the least likely masked again.
+def without_chance(row, step, logits):
+    """The most likely codes, and no noise in which of them stay."""
+    return logits.argmax(axis=1), 0.0
+
+
+def reference(
+    params,
+    batch,
+    steps,
+    guidance,
+    twin_sees_picture=True,
+    mask_mode="bool",
+    draw=without_chance,
+):
+    """MMaDA's loop, its chance in `draw(row, step, logits) -> codes, noise` of each place.
 
     Returns codes, log-probabilities and the step of each, [B, N].
     """
@@ -83,19 +99,21 @@ def greedy_reference(params, batch, steps, guidance, twin_sees_picture=True):
             if twin_sees_picture:
                 twin[slots] = tokens[slots]
             keys = jnp.stack([batch["keys"][b], batch["unconditional_keys"][b]])
-            both = np.asarray(_all_logits(params, jnp.stack([tokens, twin]), keys), np.float64)
+            both = np.asarray(_all_logits(params, jnp.stack([tokens, twin]), keys, mask_mode))
+            both = both.astype(np.float64)
             guided = (1 + guidance) * both[0] - guidance * both[1]
             logits = guided[slots, OFFSET : OFFSET + CODES]
             logps = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
             unknown = tokens[slots] == MASK
-            best = logps.argmax(axis=1)
-            confidence = np.where(unknown, logps.max(axis=1), np.inf)
+            drawn, noise = draw(b, step, logits)
+            drawn_logps = np.take_along_axis(logps, drawn[:, None], axis=1)[:, 0]
+            confidence = np.where(unknown, drawn_logps + noise, np.inf)
             share = np.cos(np.pi / 2 * (step + 1) / steps)
             masked = max(1, min(unknown.sum() - 1, int(TOKENS * share)))
             lowest = np.argsort(confidence)[:masked] if step < steps - 1 else []
             for i in np.flatnonzero(unknown):
                 if i not in lowest:
-                    tokens[slots[i]], order[i] = best[i] + OFFSET, step
-                    kept[i] = logps[i, best[i]]
+                    tokens[slots[i]], order[i] = drawn[i] + OFFSET, step
+                    kept[i] = drawn_logps[i]
         results.append((tokens[slots] - OFFSET, kept, order))
     return tuple(np.stack(part) for part in zip(*results, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from image_toys import CODES, IDS, MODEL, OFFSET, TOKENS, greedy_reference, params, prompts
+from image_toys import CODES, IDS, MODEL, OFFSET, TOKENS, params, prompts, reference
 
 from jaxreason.errors import InputError
 from jaxreason.models.transformer import Transformer
@@ -29,14 +29,55 @@ def test_without_chance_it_is_the_reference_for_texts_of_any_length():
         TOKENS, steps=4, guidance=1.5, temperature=0, choice_temperature=0
     )
     result = diffusion_image(MODEL, config, **IDS)(PARAMS, prompts(TEXTS), KEY)
-    codes, log_probabilities, order = greedy_reference(PARAMS, prompts(TEXTS), 4, 1.5)
+    codes, log_probabilities, order = reference(PARAMS, prompts(TEXTS), 4, 1.5)
     np.testing.assert_array_equal(result.codes, codes)
     np.testing.assert_array_equal(result.order, order)
     np.testing.assert_allclose(result.log_probabilities, log_probabilities, atol=1e-4)
     assert result.history is None
-    blind = greedy_reference(PARAMS, prompts(TEXTS), 4, 1.5, twin_sees_picture=False)
+    blind = reference(PARAMS, prompts(TEXTS), 4, 1.5, twin_sees_picture=False)
     assert (blind[0] != codes).any()
     assert np.abs(blind[1] - log_probabilities).max(axis=1).min() > 1e-3
+
+
+@pytest.mark.parametrize("decay", ["compounding", "linear"])
+def test_with_chance_it_is_the_reference_at_falling_temperatures(decay):
+    """Codes at one temperature, their choice at another that falls from step to step."""
+    steps, temperature, choice_temperature = 5, 0.7, 4.0
+
+    def draw(row, step, logits):
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(KEY, row), step))
+        codes = jax.random.categorical(keys[0], logits.astype(np.float32) / temperature)
+        times = [(i + 1) / steps for i in range(step + 1)]
+        left = np.prod([1 - r for r in times]) if decay == "compounding" else 1 - times[-1]
+        noise = np.asarray(jax.random.gumbel(keys[1], (TOKENS,)))
+        return np.asarray(codes), choice_temperature * left * noise
+
+    config = ImageDiffusionConfig(
+        TOKENS,
+        steps=steps,
+        guidance=0.5,
+        temperature=temperature,
+        choice_temperature=choice_temperature,
+        temperature_decay=decay,
+    )
+    result = diffusion_image(MODEL, config, **IDS)(PARAMS, prompts(TEXTS), KEY)
+    codes, log_probabilities, order = reference(PARAMS, prompts(TEXTS), steps, 0.5, draw=draw)
+    np.testing.assert_array_equal(result.codes, codes)
+    np.testing.assert_array_equal(result.order, order)
+    np.testing.assert_allclose(result.log_probabilities, log_probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["full", "legacy_float"])
+def test_padding_is_treated_as_the_mask_mode_says(mode):
+    config = ImageDiffusionConfig(
+        TOKENS, steps=2, guidance=0.5, temperature=0, choice_temperature=0, mask_mode=mode
+    )
+    result = diffusion_image(MODEL, config, **IDS)(PARAMS, prompts(TEXTS), KEY)
+    found = reference(PARAMS, prompts(TEXTS), 2, 0.5, mask_mode=mode)
+    np.testing.assert_array_equal(result.codes, found[0])
+    np.testing.assert_allclose(result.log_probabilities, found[1], atol=1e-4)
+    hidden = reference(PARAMS, prompts(TEXTS), 2, 0.5)
+    assert np.abs(hidden[1] - found[1]).max() > 1e-2
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from slow_text_sampler import logits_function, slow_decode
 
-from jaxreason.models import Transformer
+from jaxreason.models import AttentionSpec, Transformer
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig
 from jaxreason.sampling.diffusion.text import diffusion_text
 
@@ -88,6 +88,36 @@ def test_rows_of_different_length_are_decoded_as_one_alone_slowly(params, logits
         assert int(out.steps[row]) == steps
         np.testing.assert_allclose(out.log_probabilities[row], log_probabilities, atol=1e-4)
         assert (int(out.lengths[row]), bool(out.finished[row])) == (8, False)
+
+
+def test_rows_in_mode_legacy_float_are_as_padded_rows_alone_slowly(params):
+    """Padding is on the left, seen with a bias one less; positions are the row's own."""
+    width, settings = 7, {"length": 4, "block": 4}
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def padded_logits(tokens, mode):
+        padding = width + 4 - len(tokens)
+        keys = jnp.arange(width + 4)[None] >= padding
+        positions = jnp.maximum(jnp.arange(width + 4) - padding, 0)[None]
+        laid = jnp.pad(tokens, (padding, 0))[None]
+        spec = AttentionSpec("bidirectional", keys=keys, mask_mode=mode)
+        return MODEL.unembed(params, MODEL.apply(params, laid, positions, spec)[0])[0, padding:]
+
+    def slowly(prompt, mode):
+        def logits_of(tokens):
+            return np.asarray(padded_logits(jnp.asarray(tokens), mode), np.float64)
+
+        return slow_decode(logits_of, prompt, MASK, banned=(MASK,), **settings)
+
+    decode, rows = sampler(mask_mode="legacy_float", **settings), PROMPTS[:2]
+    out = decode(params, batch(rows, width), jax.random.key(0))
+    for row, prompt in enumerate(rows):
+        tokens, log_probabilities, order, _ = slowly(prompt, "legacy_float")
+        assert out.tokens[row].tolist() == tokens.tolist()
+        assert out.order[row].tolist() == order.tolist()
+        np.testing.assert_allclose(out.log_probabilities[row], log_probabilities, atol=1e-4)
+    otherwise = slowly(rows[0], "bool")[1]
+    assert np.abs(otherwise - np.asarray(out.log_probabilities[0])).max() > 1e-3
 
 
 def test_an_end_token_can_be_banned_or_kept_last(params, logits_of):
