@@ -106,6 +106,7 @@ def judged(judge: Judge, sampler: Any, params: Any) -> dict[str, Any]:
     began = time.perf_counter()
     answered = judge.answer(params, TASK, sampler=sampler)
     seconds = time.perf_counter() - began
+    assert answered.words is not None
     tokens = int(answered.words.lengths.sum())
     valid = np.asarray(answered.judgement.values, np.float64)
     return {"valid": valid, "tokens": tokens, "seconds": seconds}

@@ -88,7 +88,7 @@ def check(devices: int = DEVICES) -> Check:
     """
     transformer = Transformer(model(published.VOCABULARY))
     shape = MESH.shape(devices)
-    mesh = AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    mesh: Any = AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
     state = abstract_state(transformer.init, make_optimizer(STAGE.optimizer()))
     placed = match_rules(TRANSFORMER_RULES, state, mesh)
     share = sum(

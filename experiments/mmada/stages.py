@@ -54,7 +54,7 @@ class Stages:
     first: MaskedDiffusionExperiment
     mixed: MaskedDiffusionExperiment
     reinforcement: Any
-    reasoning: tuple[str, ...] = REASONING[:1]
+    reasoning: tuple[Any, ...] = REASONING[:1]
     tasks: tuple[str, ...] = TASKS
     mazes: int = 200
     shown: int = 8

@@ -6,6 +6,7 @@ The numbers mean nothing.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stages import Stages, standard
 
@@ -20,7 +21,7 @@ def toy(root: Path, reasoning: Sequence[str]) -> Stages:
     world = replace(first.world, width=4, height=4, count=120, minimum_path_cells=None)
     model = TransformerConfig(0, 1, 16, 2, 2, 8, 32, attention="bidirectional")
     decoding = DecodingConfig(block=8, tokens_per_step=4, image_steps=2)
-    short = {"steps": 6, "log_every": 2, "evaluate_every": 0, "save_every": 0}
+    short: dict[str, Any] = {"steps": 6, "log_every": 2, "evaluate_every": 0, "save_every": 0}
     first = replace(
         first,
         world=world,
