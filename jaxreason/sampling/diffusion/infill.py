@@ -91,6 +91,36 @@ def infill(
     return fill
 
 
+def span(
+    tokens: np.ndarray, first: int, end: int, *, mask_id: int, keys: np.ndarray | None = None
+) -> dict:
+    """A canvas for `infill` in which tokens `first` to `end - 1` of every row are to be filled in.
+
+    Args:
+        tokens: [T] or [B, T] int, the text.
+        first: the first place to fill in.
+        end: the place after the last one.
+        mask_id: id of a masked token.
+        keys: [B, T] bool, False for padding; None if there is none.
+
+    Raises:
+        InputError: the span is empty or leaves the text.
+
+    Example:
+        `infill(model, TextDiffusionConfig(length=12), mask_id=mask)(params,
+        span(text, 4, 7, mask_id=mask), key)` writes tokens 4, 5 and 6 of 12 again.
+    """
+    tokens = np.atleast_2d(np.asarray(tokens))
+    if not 0 <= first < end <= tokens.shape[1]:
+        raise InputError(
+            f"span {first} to {end} (not included) is empty or leaves the text of "
+            f"{tokens.shape[1]} tokens"
+        )
+    inside = (np.arange(tokens.shape[1]) >= first) & (np.arange(tokens.shape[1]) < end)
+    canvas = {"tokens": np.where(inside, mask_id, tokens)}
+    return canvas if keys is None else {**canvas, "keys": np.atleast_2d(np.asarray(keys))}
+
+
 def _checked_banned(banned: Sequence[int], mask_id: int, size: int) -> tuple[int, ...]:
     never = tuple(sorted({int(i) for i in banned} - {mask_id}))
     for i in never:

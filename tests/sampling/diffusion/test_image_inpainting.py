@@ -12,6 +12,7 @@ from jaxreason.sampling.diffusion.images import ImageDiffusionConfig, diffusion_
 from jaxreason.sampling.diffusion.inpainting import (
     box,
     inpaint,
+    inpaint_pixels,
     place,
     slide,
     stitch,
@@ -30,6 +31,45 @@ def draw(canvas, seed=0):
 
 PARAMS = params()
 SAMPLER = diffusion_image(MODEL, ImageDiffusionConfig(TOKENS, steps=3), **IDS)
+
+
+class SquareCodec:
+    """Pictures of 2 x 3 squares of 4 pixels, their codes in red."""
+
+    codes, grid, tokens, picture, identity = CODES, GRID, TOKENS, (8, 12), {"codec": "square"}
+
+    def encode(self, images):
+        return (images[:, ::4, ::4, 0] // 10).reshape(len(images), -1).astype(np.int32)
+
+    def decode(self, codes):
+        squares = (10 * codes.reshape(-1, *GRID)).astype(np.uint8)
+        return np.repeat(np.kron(squares, np.ones((1, 4, 4), np.uint8))[..., None], 3, axis=3)
+
+
+def test_pixels_are_drawn_again_where_asked_and_nowhere_else():
+    images = SquareCodec().decode(PICTURES)
+    images[..., 1] = np.random.default_rng(1).integers(0, 255, images.shape[:3])
+    hole = box(8, 12, 2, 5, 7, 6)  # within the squares of the second column
+
+    def redraw(draw, **changes):
+        arguments = {"prompts": prompts([[6], [7, 8]]), "codec": SquareCodec(), **IDS, **changes}
+        key = jax.random.key(0)
+        return inpaint_pixels(SAMPLER, PARAMS, key, images=images, draw=draw, **arguments)
+
+    found = redraw(hole)
+    np.testing.assert_array_equal(found[:, ~hole], images[:, ~hole])
+    squares = box(*GRID, 0, 1, 2, 2)
+    expected = SquareCodec().decode(draw(inpaint(PICTURES, squares)))
+    np.testing.assert_array_equal(found[:, hole], expected[:, hole])
+    one = np.stack([hole, ~hole & False])
+    np.testing.assert_array_equal(redraw(one)[1], images[1])
+    for wrong, message in ((hole.astype(int), "dtype int64"), (hole[1:], r"shape \(7, 12\)")):
+        with pytest.raises(InputError, match=message):
+            redraw(wrong)
+    with pytest.raises(InputError, match="False everywhere"):
+        redraw(hole & False)
+    with pytest.raises(InputError, match="image_codes is 6; the codec has 7"):
+        redraw(hole, image_codes=6)
 
 
 def test_a_box_is_drawn_again_and_the_rest_stays():

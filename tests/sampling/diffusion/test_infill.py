@@ -14,7 +14,7 @@ from slow_text_sampler import log_softmax, logits_function
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig
-from jaxreason.sampling.diffusion.infill import infill
+from jaxreason.sampling.diffusion.infill import infill, span
 
 MASK, WIDTH, ROWS = golden_llada.MASK, 12, 3
 KEY = jax.random.key(0)
@@ -131,6 +131,19 @@ def test_banned_ids_are_never_written():
     for wrong, named in (([60], "banned has 60"), (range(60), "all 59 ids")):
         with pytest.raises(InputError, match=named):
             infill(model, config, mask_id=MASK, banned=wrong)
+
+
+def test_a_span_of_a_text_is_filled_in_and_nothing_else():
+    text = np.random.default_rng(2).integers(0, MASK, WIDTH)
+    out = filler("bidirectional")(span(text, 4, 7, mask_id=MASK), KEY)
+    assert np.flatnonzero(np.asarray(out.order[0]) >= 0).tolist() == [4, 5, 6]
+    kept = np.r_[0:4, 7:WIDTH]
+    np.testing.assert_array_equal(np.asarray(out.tokens[0])[kept], text[kept])
+    keys = np.ones((1, WIDTH), bool)
+    np.testing.assert_array_equal(span(text, 0, 1, mask_id=MASK, keys=keys)["keys"], keys)
+    for first, end in ((4, 4), (-1, 2), (3, WIDTH + 1)):
+        with pytest.raises(InputError, match=f"span {first} to {end} .* text of 12 tokens"):
+            span(text, first, end, mask_id=MASK)
 
 
 @pytest.mark.parametrize("cache", ["dual", "prefix"])
