@@ -13,10 +13,11 @@ from jaxreason.models import TransformerConfig
 from jaxreason.sharding.mesh import MeshConfig
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
-from jaxreason.training.diffusion.held_out import Judge
+from jaxreason.training.diffusion.held_out import Judge, validation_losses
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.runs import load_run, read_experiment
+from jaxreason.types import Completions
 
 ONE = MeshConfig(fsdp=1, replica=1)
 TINY = MaskedDiffusionExperiment(
@@ -146,6 +147,38 @@ def test_answers_to_every_task_are_judged_one_by_one(trained):
     share = answered.judgement.breakdown["share"]
     right = answered.pictures.codes == truth
     np.testing.assert_allclose(share, right.mean(axis=1), rtol=1e-6)
+
+
+def test_the_loss_on_held_out_rows_drops_as_many_texts_as_training():
+    """Seen by how many tokens of the rows are no padding."""
+
+    def objective(params, batch, key):
+        return 0.0, {"seen": (batch["keys"].sum(), 1)}
+
+    def seen(share):
+        rows = {"draw_maze": 4}
+        return validation_losses(objective, TINY.source, rows, None, share)({})["validation_seen"]
+
+    assert seen(1.0) < seen(0.5) < seen(0.0)
+
+
+def test_prompts_of_any_length_come_in_few_widths():
+    kind = {"generator": "searchformer", "width": 4, "height": 4}
+    world = dataclasses.replace(TINY.world, description="list", **kind)
+    experiment = change(world=world, rows={"plan": 8})
+    judge = Judge(experiment, experiment.transformer(), mazes=6, batch=1)
+    widths, lengths, eos = [], [], judge.source.vocabulary.eos
+
+    def sampler(params, prompts, key):
+        widths.append(prompts["tokens"].shape[1])
+        lengths.append(int(prompts["lengths"][0]))
+        nothing = np.full((1, 2), eos)
+        return Completions(nothing, np.zeros((1, 2)), np.ones(1, int), np.ones(1, bool))
+
+    judge.answer({}, "plan", sampler=sampler)
+    assert any(n % 8 for n in lengths)
+    assert all(width % 8 == 0 for width in widths)
+    assert all(0 <= width - n < 8 for width, n in zip(widths, lengths, strict=True))
 
 
 def test_evaluations_give_losses_and_verdicts_by_task(trained, tmp_path):

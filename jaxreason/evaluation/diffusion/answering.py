@@ -116,7 +116,8 @@ def edited_words(
     ended = np.pad(np.take_along_axis(filled.tokens, columns, 1), ((0, 0), (0, 1)))
     ended[:, -1] = ids.eos
     order = np.pad(np.take_along_axis(filled.order, columns, 1), ((0, 0), (0, 1)))
-    made: Any = Completions(ended, np.zeros(ended.shape), lengths, np.ones(count, bool), order)
+    fields: Any = ended, np.zeros(ended.shape), lengths, np.ones(count, bool), order
+    made: Any = Completions(*fields)
     problems = [source.problem(i) for i in range(count)]
     return _in_words(judge, task, made, source.judge(task, problems, made).values > 0)
 

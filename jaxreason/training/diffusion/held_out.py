@@ -18,6 +18,7 @@ from jaxreason.sampling.diffusion.images import ImageCompletions, ImageSampler, 
 from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.sharding.mesh import BATCH_AXES, place_batch
 from jaxreason.training.diffusion.decoding import sampled_mode
+from jaxreason.training.diffusion.rollouts import widen_prompts
 from jaxreason.types import Completions, Objective, Params, Sampler
 
 LOSS_BATCHES = 8
@@ -148,6 +149,9 @@ class Judge:
         prompts = source.prompts(indices, task)
         if not drawing or source.world.reasons:
             sampler = self.text_sampler(task) if sampler is None else sampler
+            if self.mask_mode == "bool":
+                # Hidden padding changes nothing, and prompts of a few widths compile less often.
+                prompts = widen_prompts(prompts, source.vocabulary.ids.pad)
             words = jax.device_get(sampler(params, place_batch(prompts, self.mesh), key))
             if drawing:
                 reasoning, _ = written_ids(words, source.vocabulary.eos)
@@ -173,6 +177,7 @@ def held_out_numbers(
         lambda: experiment.source(split="validation", count=max(experiment.held_out, 256)),
         experiment.rows,
         mesh,
+        experiment.text_dropout,
     )
     judge: list[Judge] = []
     if experiment.held_out:
@@ -202,6 +207,7 @@ def validation_losses(
     make_source: Callable[[], TaskSource],
     rows: Mapping[str, int],
     mesh: Mesh | None,
+    text_dropout: float,
 ) -> Callable[[Params], dict[str, float]]:
     """`params -> {validation_METRIC: mean}` over a few batches whose masks are always the same.
 
@@ -210,6 +216,7 @@ def validation_losses(
         make_source: the rows, made at the first call.
         rows: rows of each task in a batch.
         mesh: devices; None is one.
+        text_dropout: share of text-to-image rows without their text, as in training.
     """
 
     @jax.jit
@@ -220,7 +227,8 @@ def validation_losses(
 
     def evaluate(params: Params) -> dict[str, float]:
         if not batches:
-            stream = iter(mixed_batches(make_source(), rows, prefetch=0))
+            mixed = mixed_batches(make_source(), rows, text_dropout=text_dropout, prefetch=0)
+            stream = iter(mixed)
             batches.extend(place_batch(next(stream), mesh) for _ in range(LOSS_BATCHES))
         totals: dict[str, np.ndarray] = {}
         for place, batch in enumerate(batches):

@@ -43,7 +43,8 @@ def record_numbers(
     times = ways // math.gcd(ways, sum(rows.values()))
     rows = {task: times * n for task, n in rows.items()}
     model = experiment.transformer()
-    losses = validation_losses(experiment.make_objective(model), lambda: source, rows, mesh)
+    objective = experiment.make_objective(model)
+    losses = validation_losses(objective, lambda: source, rows, mesh, experiment.text_dropout)
 
     def evaluate(params: Params, step: int) -> Mapping[str, float]:
         del step
