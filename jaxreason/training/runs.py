@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
+from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.training.checkpoint import load_params
 from jaxreason.types import Params
 
@@ -101,15 +103,18 @@ def load_experiment(path: str | Path) -> Any:
     return experiment
 
 
-def load_run(run_directory: str | Path, step: int | None = None) -> Run:
-    """The model of a run directory, on one device.
+def load_run(
+    run_directory: str | Path, step: int | None = None, *, mesh: Mesh | None = None
+) -> Run:
+    """The model of a run directory, on one device or spread over a mesh.
 
     Parameters stored in bfloat16 are read as they are and widened to the model's own dtype, which
-    changes no value.
+    changes no value; those of published weights stay as they are stored.
 
     Args:
         run_directory: where an experiment was trained.
         step: which checkpoint; the newest by default.
+        mesh: places each parameter as in training on it; None takes the first device.
 
     Raises:
         InputError: its image tokenizer is no longer the one it was trained with.
@@ -121,14 +126,24 @@ def load_run(run_directory: str | Path, step: int | None = None) -> Run:
 
         check_codec(run_directory, experiment.codec())
     model = experiment.transformer()
-    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(model.init, jax.random.key(0))
-    stored = read_config(run_directory).get("params_dtype")
+    if mesh is None:
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shardings = jax.tree.map(lambda _: one, shapes)
+    else:
+        shardings = match_rules(TRANSFORMER_RULES, shapes, mesh)
+    config = read_config(run_directory)
+    stored = config.get("params_dtype")
     abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored or leaf.dtype, sharding=sharding),
+        lambda leaf, sharding: jax.ShapeDtypeStruct(
+            leaf.shape, stored or leaf.dtype, sharding=sharding
+        ),
         shapes,
+        shardings,
     )
     params, step = load_params(run_directory, abstract, step)
+    if config.get("kind") == "imported":
+        return Run(experiment, model, params, step)
     widened = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), params, shapes)
     return Run(experiment, model, widened, step)
 

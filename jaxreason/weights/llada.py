@@ -1,6 +1,7 @@
 """LLaDA and MMaDA checkpoints: read into our parameters and written as published."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def export_llada(
     metadata: LladaMetadata | None = None,
     shard_bytes: int = SHARD_BYTES,
     dtype: Dtype | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint with the published names, complete or not at all.
 
@@ -62,17 +64,26 @@ def export_llada(
         metadata: kept in the headers of the files.
         shard_bytes: how large a file may grow.
         dtype: to write; the parameters' own if None.
+        settings: fields for config.json besides the shape, see `other_settings`; the ids that
+            `metadata` knows are added under the names that LLaDA's code reads.
 
     Raises:
         InputError: the model is not in LLaDA's layout, the parameters are not the model's or lie
             partly with other processes, the folder has files.
         FailureError: the disk is full or refuses.
     """
-    document = json.dumps(llada_settings(config), indent=2) + "\n"
+    metadata = metadata or LladaMetadata()
+    known = {
+        "mask_token_id": metadata.mask,
+        "eos_token_id": metadata.eos,
+        "pad_token_id": metadata.eos,
+    }
+    ids = {name: value for name, value in known.items() if value is not None}
+    document = json.dumps({**ids, **(settings or {}), **llada_settings(config)}, indent=2) + "\n"
     save_weights(
         folder,
         written_placed(params, llada_places(config), dtype),
         shard_bytes=shard_bytes,
-        metadata=(metadata or LladaMetadata()).texts(),
+        metadata=metadata.texts(),
         documents={"config.json": document},
     )

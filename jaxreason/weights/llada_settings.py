@@ -32,8 +32,11 @@ _FIXED = {
     "include_qkv_bias": False,
     "input_emb_norm": False,
     "scale_logits": False,
+    "rope_full_precision": True,
 }
 _IDS = ("mask", "eos", "eot")
+# Besides those, what `llada_settings` writes.
+_WRITTEN = {"model_type", "architectures", "weight_tying", "vocab_size", "embedding_size"}
 _EMBEDDING = "model.transformer.wte.weight"
 
 
@@ -136,6 +139,16 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
     return TransformerConfig(**(settings | fields | changes))
 
 
+def other_settings(path: str | Path) -> dict[str, Any]:
+    """What config.json of a checkpoint says besides the shape, such as `max_sequence_length`.
+
+    To be asked after `llada_config`, which has checked the file.
+    """
+    stored = json.loads((Path(path) / "config.json").read_text())
+    ours = {theirs for theirs, _ in _FIELDS.values()} | _FIXED.keys() | _WRITTEN
+    return {name: value for name, value in stored.items() if name not in ours}
+
+
 def llada_settings(config: TransformerConfig) -> dict[str, Any]:
     """What LLaDA's config.json says of a model of this shape.
 
@@ -159,7 +172,6 @@ def llada_settings(config: TransformerConfig) -> dict[str, Any]:
         **{theirs: getattr(config, ours) for ours, (theirs, _) in _FIELDS.items()},
         **_FIXED,
         "weight_tying": config.tied,
-        "rope_full_precision": True,
         "vocab_size": config.vocabulary_size,
         "embedding_size": config.vocabulary_size,
     }

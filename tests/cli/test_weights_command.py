@@ -1,6 +1,7 @@
 """`jaxreason weights`: published weights become a run, and a run becomes published weights."""
 
 import json
+import shutil
 
 import golden_llada
 import jax
@@ -13,6 +14,7 @@ from jaxreason.cli.main import main
 from jaxreason.data.multimodal.maze_tasks import MazeWorld
 from jaxreason.models import AttentionSpec, TransformerConfig
 from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
 from jaxreason.training.diffusion.imported import _save
 from jaxreason.training.diffusion.records_data import RecordsData
@@ -45,6 +47,10 @@ def test_there_and_back_is_bit_equal(published, tmp_path, capsys):
     loaded = load_run(tmp_path / "run")
     assert (loaded.step, loaded.experiment.mask, loaded.experiment.eos) == (0, 59, 58)
     assert loaded.model.config.dtype == "bfloat16"
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded.params)} == {jnp.dtype("bfloat16")}
+    spread = load_run(tmp_path / "run", mesh=make_mesh(MeshConfig(fsdp=4, tensor=2))).params
+    assert not spread["layers"]["up"].sharding.is_fully_replicated
+    jax.tree.map(np.testing.assert_array_equal, spread, loaded.params)
     assert run("export", tmp_path / "run", tmp_path / "back") == 0
     assert "1 files, mask mode full" in capsys.readouterr().out
     first, second = open_weights(published), open_weights(tmp_path / "back")
@@ -79,6 +85,18 @@ def test_an_extended_vocabulary_and_what_is_said_of_images_and_padding_are_kept(
     assert new[:60].tobytes() == old.tobytes()
     assert run("import", tmp_path / "a", "--run", tmp_path / "again") == 0
     assert load_run(tmp_path / "again").experiment.metadata() == kept
+
+
+def test_what_else_config_json_says_comes_through(published, tmp_path):
+    folder = tmp_path / "more"
+    shutil.copytree(published, folder)
+    more = {"max_sequence_length": 4096, "eos_token_id": 58, "init_fn": "mitchell"}
+    document = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(document | more))
+    assert run("import", folder, "--run", tmp_path / "run", *IDS) == 0
+    assert run("export", tmp_path / "run", tmp_path / "back") == 0
+    back = json.loads((tmp_path / "back" / "config.json").read_text())
+    assert back == document | more | {"mask_token_id": 59, "pad_token_id": 58}
 
 
 @pytest.mark.parametrize("data", ["records", "mazes"])

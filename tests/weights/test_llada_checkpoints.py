@@ -170,6 +170,7 @@ def test_what_does_not_fit_is_named_before_anything_is_read(tmp_path):
     ("settings", "error", "said"),
     [
         ({"block_type": "sequential"}, InputError, "block_type is 'sequential'"),
+        ({"rope_full_precision": False}, InputError, "rope_full_precision is False"),
         ({"include_bias": True}, InputError, "include_bias is True"),
         ({"n_layers": "many"}, FailureError, "shape of a LLaDA"),
         ({"n_heads": 0}, FailureError, "shape of a LLaDA"),

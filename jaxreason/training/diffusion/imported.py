@@ -1,6 +1,6 @@
 """Published weights as a run directory, and runs as published weights."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,12 @@ from jaxreason.training.state import TrainState
 from jaxreason.types import Params
 from jaxreason.weights.folders import SHARD_BYTES, open_weights
 from jaxreason.weights.llada import export_llada, import_llada
-from jaxreason.weights.llada_settings import LladaMetadata, llada_config, llada_metadata
+from jaxreason.weights.llada_settings import (
+    LladaMetadata,
+    llada_config,
+    llada_metadata,
+    other_settings,
+)
 from jaxreason.weights.placed import Dtype
 
 LLADA_MASK, LLADA_EOS, LLADA_EOT = 126_336, 126_081, 126_348
@@ -40,6 +45,7 @@ class ImportedModel:
         params_dtype: in which the parameters are stored.
         source: the folder they were read from.
         eot: id that ends a turn, which ends an answer too; None if not known.
+        settings: what config.json there says besides; an export says it again.
 
     Raises:
         InputError: an id or the images lie outside the vocabulary.
@@ -54,6 +60,7 @@ class ImportedModel:
     params_dtype: Dtype = "bfloat16"
     source: str = ""
     eot: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "imported"
 
@@ -148,6 +155,7 @@ def import_run(
         dtype,
         str(folder),
         _eot(kept.eot if eot is None else eot, config),
+        other_settings(folder),
     )
     params = import_llada(folder, config, dtype=dtype)
     if size > config.vocabulary_size:
@@ -233,9 +241,9 @@ def export_run(
     _check_new("weights folder", Path(folder))
     run = load_run(run_directory, step)
     experiment = run.experiment
-    metadata = LladaMetadata()
+    metadata, settings = LladaMetadata(), {}
     if isinstance(experiment, ImportedModel):
-        metadata = experiment.metadata()
+        metadata, settings = experiment.metadata(), experiment.settings
         dtype = dtype or experiment.params_dtype
     elif hasattr(experiment, "objective"):
         ids = experiment.vocabulary().ids if hasattr(experiment, "world") else experiment.ids
@@ -250,5 +258,6 @@ def export_run(
         metadata=metadata,
         shard_bytes=shard_bytes,
         dtype=dtype,
+        settings=settings,
     )
     return metadata

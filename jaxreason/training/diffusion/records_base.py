@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+
 from jaxreason.data.multimodal.records import PICTURED
 from jaxreason.errors import InputError
 from jaxreason.training.diffusion.checks import check_same_codec, check_shape
@@ -30,7 +32,10 @@ def base_params(experiment: Any) -> Params:
             f"base {base} has {shape.vocabulary_size} tokens, this experiment "
             f"{own.vocabulary_size}; they must agree"
         )
-    return load_run(base, experiment.base_step).params
+    run = load_run(base, experiment.base_step)
+    # Published weights are read as they are stored; what is trained has the model's own dtype.
+    trained = jax.eval_shape(experiment.transformer().init, jax.random.key(0))
+    return jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), run.params, trained)
 
 
 def _meanings(experiment: Any, base: Any) -> list[tuple[str, Any, Any]]:
