@@ -1,4 +1,6 @@
-"""`jaxreason sample`: single answers of a masked-diffusion run, edited ones too."""
+"""`jaxreason sample`: single answers of a masked-diffusion run, edited ones too, and of imported
+weights.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ class Sample:
     """Let a masked-diffusion run answer a few mazes, and see in which order its tokens came.
 
     Prints question, answer and verdict of each maze. With --out, pictures (PNG) and animations of
-    the denoising (GIF) are written there.
+    the denoising (GIF) are written there. Imported weights answer a --prompt.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -39,6 +41,18 @@ class Sample:
     """folder for pictures and animations"""
     checkpoint: int | None = None
     """step of the checkpoint; the newest by default"""
+    prompt: str | None = None
+    """of imported weights: a user's turn, or without --tokenizer ids such as "12 5 7" """
+    tokenizer: Path | None = None
+    """of imported weights: tokenizer.json"""
+    plain: bool = False
+    """the prompt is a text to go on with, not a user's turn"""
+    length: int = 128
+    """tokens of the answer to a prompt"""
+    block: int = 32
+    """tokens of it that are decoded together"""
+    temperature: float = 0.0
+    """of the answer to a prompt; 0 takes the most likely token"""
 
 
 def run(argv: Sequence[str]) -> None:
@@ -59,6 +73,9 @@ def run(argv: Sequence[str]) -> None:
     from jaxreason.training.cache import enable_compilation_cache
 
     enable_compilation_cache()
+    if arguments.prompt is not None:
+        print(_answer(arguments, arguments.prompt))
+        return
     for number, shown in enumerate(_answers(arguments)):
         verdict = "right" if shown.right else "wrong"
         print(f"[{number}] {' '.join(shown.question)}")
@@ -74,9 +91,14 @@ def _answers(arguments: Sample) -> Any:
 
     experiment: Any = read_experiment(arguments.run)
     if not hasattr(experiment, "world"):
+        kind = getattr(experiment, "kind", "maze")
+        hint = {
+            "imported": "give it a --prompt",
+            "diffusion_records": "`jaxreason evaluate` bounds the perplexity of its answers",
+        }
         raise InputError(
-            f"{arguments.run} is no run of masked diffusion on mazes; `jaxreason evaluate` "
-            "shows what next-token models answer"
+            f"{arguments.run} is no run of masked diffusion on mazes (kind {kind!r}); "
+            + hint.get(kind, "`jaxreason evaluate` judges what such a model answers")
         )
     answering.check_task(experiment, arguments.task)
     loaded = load_run(arguments.run, arguments.checkpoint)
@@ -88,6 +110,32 @@ def _answers(arguments: Sample) -> Any:
     if arguments.redraw is not None:
         return answering.redrawn(*asked, arguments.redraw, arguments.seed)
     return answering.answers(*asked, arguments.seed)
+
+
+def _answer(arguments: Sample, prompt: str) -> str:
+    import jax
+
+    from jaxreason.sampling.diffusion.config import TextDiffusionConfig
+    from jaxreason.tokens.text_tokenizer import TokenizerFile
+    from jaxreason.training.diffusion import imported_sampling
+    from jaxreason.training.runs import load_run, read_experiment
+
+    experiment: Any = read_experiment(arguments.run)
+    kind = getattr(experiment, "kind", "maze")
+    if kind != "imported":
+        raise InputError(
+            f"{arguments.run} is a run of kind {kind!r}; a prompt is for imported "
+            "weights (`jaxreason weights import`)"
+        )
+    config = TextDiffusionConfig(
+        arguments.length, block=arguments.block, temperature=arguments.temperature
+    )
+    tokenizer = TokenizerFile(arguments.tokenizer) if arguments.tokenizer else None
+    ids = imported_sampling.prompt_ids(prompt, tokenizer, not arguments.plain)
+    loaded = load_run(arguments.run, arguments.checkpoint)
+    key = jax.random.key(arguments.seed)
+    written = imported_sampling.answer(loaded, ids, config, key)
+    return " ".join(map(str, written)) if tokenizer is None else tokenizer.decode(written)
 
 
 def _write(folder: Path, name: str, shown: Any) -> None:
