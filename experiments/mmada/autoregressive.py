@@ -1,6 +1,6 @@
 """One token at a time against masked diffusion: the same mazes, transformer and training tokens.
 
-    python experiments/mmada/autoregressive.py             # about ten minutes a seed on two CPU cores
+    python experiments/mmada/autoregressive.py             # ten minutes a seed on two cores
     python experiments/mmada/autoregressive.py --quick     # toy sizes; the numbers mean nothing
 
 Both models read the same rows (a map in words, then the plan) for the same number of steps, with
