@@ -48,7 +48,7 @@ class Sample:
     plain: bool = False
     """the prompt is a text to go on with, not a user's turn"""
     length: int = 128
-    """tokens of the answer to a prompt"""
+    """tokens of the answer to a prompt; made longer to hold whole blocks"""
     block: int = 32
     """tokens of it that are decoded together"""
     temperature: float = 0.0
@@ -115,9 +115,9 @@ def _answers(arguments: Sample) -> Any:
 def _answer(arguments: Sample, prompt: str) -> str:
     import jax
 
-    from jaxreason.sampling.diffusion.config import TextDiffusionConfig
     from jaxreason.tokens.text_tokenizer import TokenizerFile
     from jaxreason.training.diffusion import imported_sampling
+    from jaxreason.training.diffusion.decoding import DecodingConfig
     from jaxreason.training.runs import load_run, read_experiment
 
     experiment: Any = read_experiment(arguments.run)
@@ -127,9 +127,9 @@ def _answer(arguments: Sample, prompt: str) -> str:
             f"{arguments.run} is a run of kind {kind!r}; a prompt is for imported "
             "weights (`jaxreason weights import`)"
         )
-    config = TextDiffusionConfig(
-        arguments.length, block=arguments.block, temperature=arguments.temperature
-    )
+    config = DecodingConfig(
+        length=arguments.length, block=arguments.block, temperature=arguments.temperature
+    ).text(arguments.length)
     tokenizer = TokenizerFile(arguments.tokenizer) if arguments.tokenizer else None
     ids = imported_sampling.prompt_ids(prompt, tokenizer, not arguments.plain)
     loaded = load_run(arguments.run, arguments.checkpoint)

@@ -12,12 +12,12 @@ from jaxreason.sampling.diffusion.images import ImageDiffusionConfig, diffusion_
 from jaxreason.sampling.diffusion.inpainting import (
     box,
     inpaint,
-    inpaint_pixels,
     place,
     slide,
     stitch,
     with_canvas,
 )
+from jaxreason.training.diffusion.pixels import inpaint_pixels
 
 GRID = (2, 3)
 PICTURES = np.random.default_rng(0).integers(0, CODES, (2, *GRID))
