@@ -30,6 +30,7 @@ from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.sharding.rules import TRANSFORMER_RULES
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.decoding import DecodingConfig
+from jaxreason.training.diffusion.kept_codec import keep_codec
 from jaxreason.training.diffusion.reinforcement import (
     DiffusionReinforcementStep,
     make_diffusion_scorers,
@@ -160,6 +161,8 @@ class DiffusionReinforcementExperiment(PostTraining):
         reward = answer_reward(source, self.task, self.weights(), scores)
         params = self.initial_params(base)
         algorithm = self.algorithm()
+        if base.experiment.tokenizer:
+            keep_codec(run_directory, source.codec)
         stream = PromptStream(
             self.problems, self.rollout.prompts, self.train.seed, fingerprint(base.params)
         )
