@@ -1,15 +1,13 @@
 """The device mesh: four named axes, always in the same order, any of which may be 1."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError
-from jaxreason.types import Batch
 
 AXES = ("replica", "fsdp", "tensor", "sequence")
 BATCH_AXES = ("replica", "fsdp")
@@ -74,19 +72,6 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The first axis of every array of a batch is split over replica and fsdp."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
-
-
-def place_batch(batch: Mapping[str, Any], mesh: Mesh | None) -> Batch:
-    """Put this process's rows of a batch on its devices.
-
-    With several processes each holds its own rows, and they are joined into one global array.
-    """
-    if mesh is None:
-        return jax.device_put(batch)
-    sharding = batch_sharding(mesh)
-    if jax.process_count() == 1:
-        return jax.device_put(batch, sharding)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:

@@ -21,7 +21,8 @@ from jaxreason.mazes import Problem
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.objectives import next_token
 from jaxreason.rewards import Reward, maze_reward
-from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
+from jaxreason.sharding.placement import place_batch
 from jaxreason.tokens import MazeVocabulary
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainConfig, TrainResult, train

@@ -9,7 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.sampling import autoregressive
-from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES
+from jaxreason.sharding.placement import place_batch
 from jaxreason.training.rollouts import RolloutConfig, encode_prompts
 from jaxreason.training.runs import Run
 from jaxreason.types import Params, Sampler

@@ -16,7 +16,8 @@ from jax.sharding import Mesh
 from jaxreason.errors import InputError
 from jaxreason.objectives.pairs import SEQUENCES, check_preferences, pair_scores
 from jaxreason.sampling import autoregressive
-from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES
+from jaxreason.sharding.placement import place_batch
 from jaxreason.training import completions
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import Completed, SamplingConfig

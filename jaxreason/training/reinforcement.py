@@ -20,7 +20,7 @@ from jaxreason.objectives.advantages import compute_advantages, informative_grou
 from jaxreason.objectives.algorithm_config import AlgorithmConfig
 from jaxreason.objectives.log_probabilities import token_statistics
 from jaxreason.objectives.process_reward import implicit_rewards
-from jaxreason.sharding.mesh import place_batch
+from jaxreason.sharding.placement import place_batch
 from jaxreason.training.clock import Clock
 from jaxreason.training.rollouts import Rollout, RolloutConfig, RolloutSource
 from jaxreason.training.state import TrainState

@@ -12,7 +12,7 @@ from jaxreason.data.pipeline import epoch_order
 from jaxreason.errors import InputError
 from jaxreason.objectives.advantages import informative_groups
 from jaxreason.rewards import Reward, RewardFunction
-from jaxreason.sharding.mesh import place_batch
+from jaxreason.sharding.placement import place_batch
 from jaxreason.types import Batch, Completions, Params, Sampler
 
 LENGTH_STEP = 32

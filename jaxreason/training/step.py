@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError
 from jaxreason.masks import apply_updates
-from jaxreason.sharding.mesh import BATCH_AXES, batch_sharding, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES, batch_sharding
+from jaxreason.sharding.placement import data_share, place_batch
 from jaxreason.sharding.rules import TRANSFORMER_RULES, Rule, match_rules
 from jaxreason.training.state import TrainState
 from jaxreason.types import Batch, Metrics, Objective
@@ -103,8 +104,8 @@ class Step:
     programs: dict[Any, Any] = field(default_factory=dict)
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Run one step; `batch` may hold numpy arrays (this process's rows) or placed arrays."""
-        program = self.programs.get(_shapes(batch))
+        """Run one step; `batch` holds numpy arrays (this share's rows) or placed arrays."""
+        program = self.programs.get(self._shapes(batch))
         if program is None:
             program = self.compile(state, batch)
         if any(isinstance(x, np.ndarray) for x in batch.values()):
@@ -113,7 +114,7 @@ class Step:
 
     def is_compiled(self, batch: Batch) -> bool:
         """Whether batches of these shapes have their program already."""
-        return _shapes(batch) in self.programs
+        return self._shapes(batch) in self.programs
 
     def compile(self, state: TrainState, batch: Batch) -> Any:
         """The `jax.stages.Compiled` program for these shapes, compiled now if it was not yet.
@@ -121,18 +122,24 @@ class Step:
         Raises:
             InputError: the rows of the batch cannot be split over mesh and micro-batches.
         """
-        key = _shapes(batch)
+        key = self._shapes(batch)
         if key not in self.programs:
             self._check_rows(batch)
             self.programs[key] = self.lower(state, batch).compile()
         return self.programs[key]
 
     def lower(self, state: TrainState, batch: Batch) -> Any:
-        """The `jax.stages.Lowered` program, for looking at memory and collectives."""
-        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (state, batch))
+        """The `jax.stages.Lowered` program, for looking at memory and collectives.
+
+        State and batch may be shapes; those of numpy arrays are of this share, others are global.
+        """
+        state_shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
         if self.mesh is None:
             return jax.jit(self.advance, donate_argnums=0).lower(state, batch)
-        state_shardings = match_rules(self.rules, shapes[0], self.mesh)
+        batch_shapes = {
+            name: jax.ShapeDtypeStruct(shape, dtype) for name, shape, dtype in self._shapes(batch)
+        }
+        state_shardings = match_rules(self.rules, state_shapes, self.mesh)
         everywhere = NamedSharding(self.mesh, PartitionSpec())
         program = jax.jit(
             self.advance,
@@ -141,23 +148,28 @@ class Step:
             donate_argnums=0,
         )
         with jax.set_mesh(self.mesh):
-            return program.lower(*shapes)
+            return program.lower(state_shapes, batch_shapes)
 
     def _check_rows(self, batch: Batch) -> None:
-        rows = {name: x.shape[0] for name, x in batch.items()}
+        rows = {name: shape[0] for name, shape, _ in self._shapes(batch)}
         if len(set(rows.values())) != 1:
             raise InputError(f"the arrays of a batch differ in rows: {rows}")
         ways = 1 if self.mesh is None else int(np.prod([self.mesh.shape[a] for a in BATCH_AXES]))
-        count = next(iter(rows.values())) * (1 if self.mesh is None else jax.process_count())
+        count = next(iter(rows.values()))
         if count % (ways * self.accumulation):
             raise InputError(
                 f"batch of {count} rows is not divisible by accumulation={self.accumulation} "
                 f"x mesh axes replica x fsdp={ways}; change the batch size or the mesh"
             )
 
+    def _shapes(self, batch: Batch) -> Any:
+        """(name, global shape, dtype) of every array."""
+        shares = data_share(self.mesh).count
 
-def _shapes(batch: Batch) -> Any:
-    return tuple((name, x.shape, x.dtype) for name, x in batch.items())
+        def rows(x: Any) -> int:
+            return x.shape[0] * (shares if isinstance(x, np.ndarray) else 1)
+
+        return tuple((name, (rows(x), *x.shape[1:]), x.dtype) for name, x in batch.items())
 
 
 def make_step(

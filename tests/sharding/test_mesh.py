@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxreason.errors import InputError
-from jaxreason.sharding.mesh import AXES, BATCH_AXES, MeshConfig, constrain, make_mesh, place_batch
+from jaxreason.sharding.mesh import AXES, BATCH_AXES, MeshConfig, constrain, make_mesh
+from jaxreason.sharding.placement import place_batch
 
 
 @pytest.mark.parametrize(

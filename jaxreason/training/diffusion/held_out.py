@@ -16,7 +16,8 @@ from jaxreason.mazes import Problem
 from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.images import ImageCompletions, ImageSampler, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
-from jaxreason.sharding.mesh import BATCH_AXES, place_batch
+from jaxreason.sharding.mesh import BATCH_AXES
+from jaxreason.sharding.placement import place_batch
 from jaxreason.training.diffusion.decoding import sampled_mode
 from jaxreason.training.diffusion.rollouts import widen_prompts
 from jaxreason.types import Completions, Objective, Params, Sampler

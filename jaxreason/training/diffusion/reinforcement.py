@@ -19,7 +19,7 @@ from jaxreason.objectives.diffusion.algorithm_config import DiffusionAlgorithmCo
 from jaxreason.objectives.diffusion.noising import Noise, draw_noise, response_lengths
 from jaxreason.objectives.diffusion.policy import noised_log_probabilities
 from jaxreason.objectives.diffusion.preference import preference_pairs
-from jaxreason.sharding.mesh import place_batch
+from jaxreason.sharding.placement import place_batch
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.rollouts import DiffusionRollouts
 from jaxreason.training.reinforcement import add_metrics, like, rollout_metrics

@@ -15,7 +15,7 @@ from jaxreason.models.attention import MaskMode
 from jaxreason.rewards import Reward
 from jaxreason.sampling.diffusion.images import ImageCompletions, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
-from jaxreason.sharding.mesh import place_batch
+from jaxreason.sharding.placement import place_batch
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.rollouts import Rollout, check_reward
 from jaxreason.types import Batch, Completions, Params

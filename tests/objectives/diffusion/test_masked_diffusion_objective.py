@@ -19,7 +19,8 @@ from jaxreason.objectives.diffusion.masked_cross_entropy import (
 )
 from jaxreason.objectives.diffusion.tasks import TASKS, TaskCoefficients
 from jaxreason.objectives.diffusion.token_scores import token_scores
-from jaxreason.sharding.mesh import MeshConfig, make_mesh, place_batch
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
+from jaxreason.sharding.placement import place_batch
 
 KEY = jax.random.key(11)
 ONES = TaskCoefficients(1.0, 1.0, 1.0, 1.0, 1.0)

@@ -15,7 +15,8 @@ from jaxreason.sampling.diffusion.images import (
     diffusion_image,
     image_logits,
 )
-from jaxreason.sharding.mesh import MeshConfig, make_mesh, place_batch
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
+from jaxreason.sharding.placement import place_batch
 
 TEXTS = [[6, 7, 8], [9], [], [10, 6]]
 PARAMS = params()
