@@ -11,7 +11,7 @@ import jaxreason
 
 ROOT = Path(jaxreason.__file__).parent
 
-# room: the rooms it may import from, besides errors, types and lazy
+# room: the rooms it may import from, besides those of EVERYWHERE
 BELOW: dict[str, set[str]] = {
     "mazes": set(),
     "countdown": set(),
@@ -35,10 +35,10 @@ BELOW: dict[str, set[str]] = {
     },
     "cli": {
         *("analysis", "data", "evaluation", "mazes", "models"),
-        *("tokens", "training", "weights"),
+        *("sharding", "tokens", "training", "weights"),
     },
 }
-EVERYWHERE = {"errors", "types", "lazy"}
+EVERYWHERE = {"errors", "types", "lazy", "paths"}
 
 
 def imported_modules(path):
