@@ -3,8 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError
@@ -62,11 +64,47 @@ class MeshConfig:
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh over `devices` (default: all), real or fake, with automatic partitioning.
 
-    The axis types are always passed, because the default of `jax.make_mesh` is Explicit.
+    Between TPU slices is the slow data-centre network, so whole slices follow each other along
+    `replica`, over which only gradients travel, and the other axes stay inside a slice. On GPUs,
+    groups of the fastest links (`slice_index`) follow each other in the order of the devices, over
+    any axes.
+
+    Raises:
+        InputError: sizes that do not multiply to the devices, `replica` no multiple of the number
+            of TPU slices, or slices of different sizes.
     """
     devices = jax.devices() if devices is None else list(devices)
     shape = config.shape(len(devices))
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    slices: dict[int, list[Any]] = {}
+    for device in devices:
+        slices.setdefault(getattr(device, "slice_index", None) or 0, []).append(device)
+    # The axis types are always passed, because the default of `jax.make_mesh` is Explicit.
+    types = (AxisType.Auto,) * len(AXES)
+    if len(slices) == 1:
+        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    groups = [slices[index] for index in sorted(slices)]
+    if devices[0].platform == "tpu":
+        return Mesh(_slice_by_slice(groups, shape), AXES, axis_types=types)
+    ordered = [d for group in groups for d in sorted(group, key=lambda d: (d.process_index, d.id))]
+    return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=types)
+
+
+def _slice_by_slice(slices: list[list[Any]], shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Devices [replica, fsdp, tensor, sequence], each slice laid out as its links run."""
+    sizes = {len(devices) for devices in slices}
+    if len(sizes) > 1:
+        raise InputError(f"the slices have {sorted(sizes)} devices; expected equal slices")
+    replica, *rest = shape
+    if replica % len(slices):
+        raise InputError(
+            f"mesh axis replica={replica}: expected a multiple of the {len(slices)} slices: "
+            "only replicas may be joined by the network between them; set replica to "
+            f"{len(slices)} and leave fsdp at -1"
+        )
+    each = (replica // len(slices), *rest)
+    types = (AxisType.Auto,) * len(AXES)
+    parts = [jax.make_mesh(each, AXES, axis_types=types, devices=part) for part in slices]
+    return np.concatenate([part.devices for part in parts])
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
