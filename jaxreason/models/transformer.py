@@ -17,7 +17,7 @@ from jaxreason.models.attention import AttentionSpec, attend, visible
 from jaxreason.models.backends import attend_fn, choose
 from jaxreason.models.block import Block, rms_norm, rope_angles
 from jaxreason.models.config import TransformerConfig
-from jaxreason.sharding.mesh import BATCH_AXES, constrain
+from jaxreason.sharding.mesh import BATCH_AXES, ambient_devices, constrain
 from jaxreason.types import Params
 
 __all__ = ["Cache", "Transformer", "TransformerConfig"]
@@ -131,10 +131,8 @@ class Transformer:
         cosine, sine = rope_angles(positions, c.head_size, c.rope_base)
         x = _lay_out(jnp.take(params["embedding"], tokens, axis=0).astype(c.dtype))
         if cache is None:
-            length, platform = tokens.shape[1], jax.default_backend()
-            backend = choose(
-                c.backend, spec, length, c.head_size, c.dtype, platform, jax.device_count()
-            )
+            length, (platform, devices) = tokens.shape[1], ambient_devices()
+            backend = choose(c.backend, spec, length, c.head_size, c.dtype, platform, devices)
             self_attend = attend_fn(backend, spec, length)
 
             def attend_only(q: Array, k: Array, v: Array) -> tuple[Array, None]:

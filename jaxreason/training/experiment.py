@@ -26,7 +26,8 @@ from jaxreason.sharding.placement import place_batch
 from jaxreason.tokens import MazeVocabulary
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainConfig, TrainResult, train
-from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.parts import TrainingParts, next_token_shapes
 from jaxreason.types import Completions, Params
 
 
@@ -94,6 +95,22 @@ class NextTokenExperiment:
         """What the vocabulary is of, for messages."""
         return "the data"
 
+    def parts(self, mesh: Mesh | None) -> TrainingParts:
+        """What a run on this mesh compiles; needs no data.
+
+        Raises:
+            InputError: fields that do not fit each other or the mesh.
+        """
+        model = self.transformer()
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        return TrainingParts(
+            objective=next_token(model, self.loss_chunk or None),
+            model_init=model.init,
+            optimizer=make_optimizer(self.optimizer),
+            batch_shapes=[next_token_shapes(*shape) for shape in process_batch(self, mesh).shapes],
+            flops_per_token=training_flops_per_token(shapes, self.batch.length),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """What config.json holds; `training.runs` reads it back."""
         return dataclasses.asdict(self)
@@ -152,24 +169,23 @@ def run_experiment(
     """
     e = experiment
     mesh = experiment_mesh(e)
-    model = e.transformer()
+    parts = e.parts(mesh)
     vocabulary = e.vocabulary()
-    objective = next_token(model, e.loss_chunk or None)
     batch = process_batch(e, mesh)
     fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
     source = e.source()
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
     return train(
         run_directory,
-        objective=objective,
-        model_init=model.init,
+        objective=parts.objective,
+        model_init=parts.model_init,
+        optimizer=parts.optimizer,
         optimizer_config=e.optimizer,
         train_config=e.train,
         batches=training_batches(source, pad_id=vocabulary.pad, **fields),
         mesh=mesh,
         evaluate_fn=validation_loss(e, mesh) if e.train.evaluate_every else None,
         config_json=e.as_json(),
-        flops_per_token=training_flops_per_token(shapes, e.batch.length),
+        flops_per_token=parts.flops_per_token,
         progress=progress,
     )
 

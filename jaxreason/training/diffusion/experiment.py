@@ -32,7 +32,8 @@ from jaxreason.training.diffusion.checks import (
 )
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.loop import TrainConfig, TrainResult, train
-from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.parts import TrainingParts, layout_shapes
 from jaxreason.types import Objective, Params
 
 DEFAULT_ROWS = {"draw_maze": 4, "draw_solution": 4, "read_plan": 4, "read_maze": 2, "plan": 2}
@@ -164,6 +165,22 @@ class MaskedDiffusionExperiment:
         mask, chunk = self.vocabulary().ids.mask, self.loss_chunk or None
         return self.blocks.objective(model, mask, self.objective, chunk)
 
+    def parts(self, mesh: Mesh | None) -> TrainingParts:
+        """What a run on this mesh compiles; needs no data and no base.
+
+        Raises:
+            InputError: fields that do not fit each other or the mesh.
+        """
+        check_rows(self.batch_rows(), self.train.accumulation, mesh)
+        model, length = self.transformer(), self.source().layout.length
+        return TrainingParts(
+            objective=self.make_objective(model),
+            model_init=model.init,
+            optimizer=make_optimizer(self.optimizer),
+            batch_shapes=[layout_shapes(self.batch_rows(), length)],
+            flops_per_token=self.blocks.flops_per_token(model, length),
+        )
+
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
         shape = self.mesh.shape(jax.device_count())
@@ -189,17 +206,17 @@ class MaskedDiffusionExperiment:
 
         mesh = self.device_mesh()
         self._check_rows(mesh)
-        model = self.transformer()
+        model, parts = self.transformer(), self.parts(mesh)
         initial = self.initial_params()
         source = self.source()
-        length = source.layout.length
         if self.tokenizer:
             keep_codec(run_directory, self.codec())
         return train(
             run_directory,
-            objective=self.make_objective(model),
-            model_init=model.init if initial is None else None,
+            objective=parts.objective,
+            model_init=parts.model_init if initial is None else None,
             initial_params=initial,
+            optimizer=parts.optimizer,
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=mixed_batches(
@@ -213,7 +230,7 @@ class MaskedDiffusionExperiment:
             mesh=mesh,
             evaluate_fn=held_out_numbers(self, model, mesh) if self.train.evaluate_every else None,
             config_json=self.as_json(),
-            flops_per_token=self.blocks.flops_per_token(model, length),
+            flops_per_token=parts.flops_per_token,
             progress=progress,
         )
 
@@ -228,7 +245,7 @@ class MaskedDiffusionExperiment:
             return None
         from jaxreason.training.runs import load_run
 
-        base = load_run(self.base, self.base_step)
+        base = load_run(self.base, self.base_step, mesh=self.device_mesh())
         if not hasattr(base.experiment, "world"):
             raise InputError(
                 f"base {self.base} was trained on {base.experiment.words()}; expected a run of "
