@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Stops training on all hosts: every process saves and ends; run.sh goes on from there.
+#
+#   ZONE=us-east5-a launch/tpu_vm/stop.sh my-pod
+set -euo pipefail
+if [ $# != 1 ] || [ -z "${ZONE:-}" ]; then
+  echo "usage: ZONE=... stop.sh NAME" >&2
+  exit 2
+fi
+# shellcheck disable=SC2016 # the hosts read their own files
+gcloud compute tpus queued-resources ssh "$1" --zone="$ZONE" --node=all --worker=all --command \
+  'kill -TERM "$(cat jaxreason.pid)" && flock jaxreason.lock tail --lines=1 jaxreason.log'
