@@ -1,10 +1,13 @@
 """What a tree of arrays looks like and holds, small enough to be kept beside it."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxreason.sharding.rules import path_name
 
@@ -49,9 +52,13 @@ def _leaf_sum(leaf: jax.Array) -> jax.Array:
     return jnp.sum(bits * (2 * position + 1), dtype=jnp.uint32)
 
 
-@jax.jit
 def _sums(leaves: list[jax.Array]) -> jax.Array:
     return jnp.stack([_leaf_sum(leaf) for leaf in leaves])
+
+
+@functools.cache
+def _summing(result: NamedSharding | None) -> Callable[[list[jax.Array]], jax.Array]:
+    return jax.jit(_sums, out_shardings=result)
 
 
 def fingerprint(tree: Any) -> list[int]:
@@ -59,6 +66,11 @@ def fingerprint(tree: Any) -> list[int]:
 
     The bits of element i, as an unsigned integer, times 2 i + 1, summed modulo 2^32: odd factors
     are invertible, so no change of a single element goes unseen, and integer sums do not depend on
-    how the array is split over devices. It is computed where the array lives.
+    how the array is split over devices. It is computed where the array lives; of arrays spread
+    over processes, every process must ask, and all get it.
     """
-    return [int(x) for x in np.asarray(_sums(jax.tree.leaves(tree)))]
+    leaves = jax.tree.leaves(tree)
+    spread = [getattr(leaf, "sharding", None) for leaf in leaves]
+    mesh = next((x.mesh for x in spread if isinstance(x, NamedSharding)), None)
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return [int(x) for x in np.asarray(_summing(everywhere)(leaves))]

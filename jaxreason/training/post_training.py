@@ -18,7 +18,7 @@ from jaxreason.errors import InputError
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
-from jaxreason.training.precision import in_float32
+from jaxreason.training.precision import in_dtypes_of, in_float32
 from jaxreason.training.runs import Run, load_run, read_config
 from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
@@ -72,15 +72,15 @@ class PostTraining:
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
     def load_base(self) -> Run:
-        """The model to start from.
+        """The model to start from, its parameters where `device_mesh` wants them.
 
         Raises:
-            InputError: `base` is not set.
+            InputError: `base` is not set, or it cannot be split over the mesh.
             FailureError: it is not a run directory, or has no such checkpoint.
         """
         if not self.base:
             raise InputError("base is not set; give the run directory to start from: --base RUN")
-        return load_run(self.base, self.base_step)
+        return load_run(self.base, self.base_step, mesh=self.device_mesh())
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
@@ -90,7 +90,8 @@ class PostTraining:
     def initial_params(self, base: Run) -> Params:
         """The base's parameters, in the dtype they are to be stored in."""
         dtype = jnp.dtype(self.params_dtype)
-        return jax.tree.map(lambda x: x.astype(dtype), base.params)
+        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), base.params)
+        return in_dtypes_of(base.params, wanted)
 
     def optimizer_for(self, params: Params) -> optax.GradientTransformation:
         """The optimizer with the mask and the precision that were asked for.

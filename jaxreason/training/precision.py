@@ -1,4 +1,4 @@
-"""Parameters stored in bfloat16, trained by an optimizer that works in float32."""
+"""Dtypes of parameters; those in bfloat16 are trained by an optimizer that works in float32."""
 
 from typing import Any
 
@@ -12,6 +12,19 @@ def to_float32(tree: Any) -> Any:
     return jax.tree.map(
         lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
     )
+
+
+def in_dtypes_of(params: Any, like: Any) -> Any:
+    """The leaves in the dtypes of another tree's, each left where it lies on the devices."""
+    wanted = jax.tree.map(lambda leaf: jnp.dtype(leaf.dtype), like)
+    if jax.tree.all(jax.tree.map(lambda leaf, dtype: leaf.dtype == dtype, params, wanted)):
+        return params
+
+    def cast(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), tree, wanted)
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
+    return jax.jit(cast, out_shardings=shardings)(params)
 
 
 def in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:

@@ -18,6 +18,7 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.training.checkpoint import load_params
+from jaxreason.training.precision import in_dtypes_of
 from jaxreason.types import Params
 
 KINDS = {
@@ -114,7 +115,8 @@ def load_run(
     Args:
         run_directory: where an experiment was trained.
         step: which checkpoint; the newest by default.
-        mesh: places each parameter as in training on it; None takes the first device.
+        mesh: places each parameter as in training on it, over all its processes; None takes the
+            first device of this process.
 
     Raises:
         InputError: its image tokenizer is no longer the one it was trained with.
@@ -144,8 +146,7 @@ def load_run(
     params, step = load_params(run_directory, abstract, step)
     if config.get("kind") == "imported":
         return Run(experiment, model, params, step)
-    widened = jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), params, shapes)
-    return Run(experiment, model, widened, step)
+    return Run(experiment, model, in_dtypes_of(params, shapes), step)
 
 
 def read_config(run_directory: str | Path) -> dict[str, Any]:

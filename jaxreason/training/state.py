@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from jaxreason.sharding.rules import TRANSFORMER_RULES, Rule, match_rules
@@ -95,7 +96,8 @@ def state_from_params(
 ) -> TrainState:
     """A fresh state around a copy of given parameters, on the mesh.
 
-    Step 0 draws the same randomness as after `init_state` with this key.
+    Step 0 draws the same randomness as after `init_state` with this key. Parameters that lie on the
+    mesh as the rules say are copied where they are; others are whole on every process.
     """
     abstract = abstract_state(lambda _: params, optimizer, mesh, rules)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
@@ -104,5 +106,15 @@ def state_from_params(
         # A jitted function hands its inputs on uncopied, and the state will be donated.
         return _init(key, lambda _: jax.tree.map(jnp.copy, params), optimizer)
 
-    placed = jax.device_put(params, shardings.params)
+    placed = jax.tree.map(_placed, params, shardings.params)
     return jax.jit(make, out_shardings=shardings)(placed, key)
+
+
+def _placed(leaf: Any, sharding: Sharding) -> jax.Array:
+    """An array where it should be; one that is not there yet is the same on every process."""
+    if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+        return leaf
+    if sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])

@@ -7,12 +7,13 @@ import jax
 from jaxreason.data.multimodal.records import PICTURED
 from jaxreason.errors import InputError
 from jaxreason.training.diffusion.checks import check_same_codec, check_shape
+from jaxreason.training.precision import in_dtypes_of
 from jaxreason.training.runs import load_run, read_experiment
 from jaxreason.types import Params
 
 
 def base_params(experiment: Any) -> Params:
-    """The parameters of the base of a settled `RecordsExperiment`, on one device.
+    """The parameters of the base of a settled `RecordsExperiment`, on its mesh.
 
     Raises:
         InputError: the base has other tokens or another shape.
@@ -32,10 +33,10 @@ def base_params(experiment: Any) -> Params:
             f"base {base} has {shape.vocabulary_size} tokens, this experiment "
             f"{own.vocabulary_size}; they must agree"
         )
-    run = load_run(base, experiment.base_step)
+    run = load_run(base, experiment.base_step, mesh=experiment.device_mesh())
     # Published weights are read as they are stored; what is trained has the model's own dtype.
     trained = jax.eval_shape(experiment.transformer().init, jax.random.key(0))
-    return jax.tree.map(lambda leaf, own: leaf.astype(own.dtype), run.params, trained)
+    return in_dtypes_of(run.params, trained)
 
 
 def _meanings(experiment: Any, base: Any) -> list[tuple[str, Any, Any]]:
