@@ -22,6 +22,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
+from suite import Contestant, Peer, Row, against, contestant, take_turns
 
 from jaxreason.mazes import GENERATORS, MazeConfig, generate_solved_batch
 
@@ -112,7 +113,7 @@ def compiled_problems(generator: str, count: int) -> float:
     return len(batch.events) / count
 
 
-def measure(work: Callable[[int], float], count: int) -> dict[str, float]:
+def rate(work: Callable[[int], float], count: int) -> dict[str, float]:
     """Problems per second, best and median of a few repeats after one warm-up call."""
     work(2)
     seconds = []
@@ -128,6 +129,40 @@ def measure(work: Callable[[int], float], count: int) -> dict[str, float]:
     }
 
 
+def measure(quick: bool, peer: Peer) -> list[Row]:
+    """Rows of the suite: every generator against plain Python Wilson, in turns on one core."""
+    del peer  # plain Python is its own
+    one_core()
+    count = 400 if quick else 4000
+    plain = "plain Python Wilson with A*"
+    slow = contestant(lambda: python_problems(max(count // 20, 1)))
+    contestants: dict[str, Contestant] = {plain: lambda times: 20 * slow(times)}
+    for generator in GENERATORS:
+        contestants[generator] = contestant(partial(compiled_problems, generator, count))
+    seconds = take_turns(contestants, REPEATS if quick else 7)
+    rows = []
+    for generator in GENERATORS:
+        case = f"{generator}, {SIZE}x{SIZE}, with A* trace, one core"
+        goal = 3000.0 if generator == "wilson" else None
+        rows += against(
+            seconds,
+            generator,
+            [plain],
+            count,
+            benchmark="maze_generation",
+            case=case,
+            unit="problems/s",
+            value_at_least=goal,
+        )
+    return rows
+
+
+def one_core() -> None:
+    """Stay on one core, for this process."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def main(
     count: int = 4000,
     out: Path = Path(__file__).parent / "results" / "maze_generation.json",
@@ -138,23 +173,22 @@ def main(
         count: problems per generator and repeat; plain Python does a twentieth.
         out: file to write.
     """
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rows = {"wilson, plain Python": measure(python_problems, max(count // 20, 1))}
+    one_core()
+    rows = {"wilson, plain Python": rate(python_problems, max(count // 20, 1))}
     for generator in GENERATORS:
-        rows[generator] = measure(partial(compiled_problems, generator), count)
+        rows[generator] = rate(partial(compiled_problems, generator), count)
     baseline = rows["wilson, plain Python"]["per_second_median"]
     table = Table(title=f"{SIZE}x{SIZE} problems with A* trace, one core ({platform.machine()})")
     for column in ("generator", "problems/s", "best", "mean events", "x plain Python Wilson"):
         table.add_column(column, justify="left" if column == "generator" else "right")
     for name, row in rows.items():
-        rate = row["per_second_median"]
+        found = row["per_second_median"]
         table.add_row(
             name,
-            f"{rate:,.0f}",
+            f"{found:,.0f}",
             f"{row['per_second_best']:,.0f}",
             f"{row['mean_events']:.1f}",
-            f"{rate / baseline:.1f}",
+            f"{found / baseline:.1f}",
         )
     Console().print(table)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,7 @@ class Row:
         ratio: times as fast as the peer (above 1: ours is faster), median over rounds.
         quartiles: of the ratio over rounds.
         at_least: the ratio that is the goal, where there is one.
+        value_at_least: the smallest `value` that is the goal, where there is one.
         at_most: the largest `value` that is the goal, where there is one.
         missing: the command that installs a peer which was not there.
         note: anything else a reader must know.
@@ -58,6 +59,7 @@ class Row:
     ratio: float | None = None
     quartiles: tuple[float, float] | None = None
     at_least: float | None = None
+    value_at_least: float | None = None
     at_most: float | None = None
     missing: str = ""
     note: str = ""
@@ -67,7 +69,11 @@ class Row:
         """Whether the goal is met; None without a goal, or with nothing to hold against it."""
         if self.at_least is not None and self.ratio is not None:
             return self.ratio >= self.at_least
-        if self.at_most is not None and self.value is not None:
+        if self.value is None:
+            return None
+        if self.value_at_least is not None:
+            return self.value >= self.value_at_least
+        if self.at_most is not None:
             return self.value <= self.at_most
         return None
 
@@ -209,6 +215,10 @@ class Peer:
     def has(self, *packages: str) -> bool:
         """Whether all of these are installed there."""
         return self.python is not None and all(name in self.versions for name in packages)
+
+    def lacks(self, *packages: str) -> str:
+        """The command that installs what is not there; "" when all of these are."""
+        return "" if self.has(*packages) else INSTALL
 
     def start(self, module: str, settings: Mapping[str, Any]) -> PeerProcess:
         """The contestants of `peers/<module>.py`, ready to run.

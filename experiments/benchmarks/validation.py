@@ -15,12 +15,14 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
+from suite import Peer, Row, against, contestant, take_turns
 
 from jaxreason.mazes import MazeConfig, Problem, Trace, generate_solved_batch, to_text
 from jaxreason.mazes.validation import LEVELS, judge, read_ids, validate_trace
@@ -29,6 +31,7 @@ from jaxreason.tokens.maze_vocabulary import MazeVocabulary
 SIZE = 30
 REPEATS = 3
 SLOW_COUNT = 40
+LITERAL = "the authors' rules with lists and linear scans"
 
 Pair = tuple[Problem, Any]
 
@@ -55,7 +58,7 @@ def responses(count: int) -> dict[str, list[Pair]]:
     return kinds
 
 
-def measure(function: Callable, pairs: list[Pair], repeats: int = REPEATS) -> dict[str, float]:
+def timing(function: Callable, pairs: list[Pair], repeats: int = REPEATS) -> dict[str, float]:
     """Responses per second (best of the repeats) and milliseconds of the slowest response.
 
     The slowest one is judged by its own best time of the repeats.
@@ -101,9 +104,62 @@ def rows(count: int) -> list[dict[str, Any]]:
         for name, (function, arguments, repeats) in ways.items():
             function(*arguments[0])  # compiles
             results.append(
-                {"traces": kind, "validator": name, **measure(function, arguments, repeats)}
+                {"traces": kind, "validator": name, **timing(function, arguments, repeats)}
             )
     return results
+
+
+def measure(quick: bool, peer: Peer) -> list[Row]:
+    """Rows of the suite: ours from words and ids against the rules written out, in turns."""
+    del peer  # the rules written out are Python, too
+    one_core()
+    count = 40 if quick else 300
+    literal, vocabulary, rows = slow_errors(), MazeVocabulary(SIZE, SIZE), []
+    for kind, pairs in responses(count).items():
+        ids = [(problem, vocabulary.encode(" ".join(words))) for problem, words in pairs]
+        validate_ids = partial(from_ids, vocabulary.words)
+        seconds = take_turns(
+            {
+                "words": contestant(partial(every, from_words, pairs)),
+                "token ids": contestant(partial(every, validate_ids, ids)),
+                LITERAL: contestant(partial(every, literal, pairs)),
+            },
+            REPEATS if quick else 7,
+        )
+        for form in ("words", "token ids"):
+            rows += against(
+                seconds,
+                form,
+                [LITERAL],
+                count,
+                benchmark="validation",
+                case=f"{kind} traces, {SIZE}x{SIZE} Wilson, level reference, from {form}, one core",
+                unit="traces/s",
+                value_at_least=1000.0,
+            )
+    return rows
+
+
+def every(function: Callable, pairs: list[Pair]) -> None:
+    """Validates each response."""
+    for pair in pairs:
+        function(*pair)
+
+
+def from_words(problem: Problem, words: Sequence[str]) -> Any:
+    """The level `reference` from words."""
+    return validate_trace(problem, words, "reference")
+
+
+def from_ids(words: tuple[str, ...], problem: Problem, ids: Any) -> Any:
+    """The level `reference` from token ids."""
+    return validate_trace(problem, read_ids(ids, words), "reference")
+
+
+def one_core() -> None:
+    """Stay on one core, for this process."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def main(
@@ -115,8 +171,7 @@ def main(
         count: responses of each kind.
         out: file to write.
     """
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    one_core()
     measured = rows(count)
     table = Table(title=f"trace validations on one core, {SIZE}x{SIZE} Wilson")
     for name in ("traces", "validator", "per second", "slowest ms", "times literal"):
