@@ -15,7 +15,7 @@ if ! flock --nonblock 9; then
 fi
 echo $$ > jaxreason.pid
 
-asked= stopping= code=42
+asked='' stopping='' code=42
 trap 'asked=1; sudo docker stop -t 120 jaxreason > /dev/null & stopping=$!' TERM
 sudo gcloud --quiet auth configure-docker "${image%%/*}"
 for ((restarts = 0; ; restarts++)); do
