@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from jaxreason.sampling import autoregressive
 from jaxreason.sharding.mesh import BATCH_AXES
-from jaxreason.sharding.placement import place_batch
+from jaxreason.training.judging import draw, judge_rows
 from jaxreason.training.rollouts import RolloutConfig, encode_prompts
 from jaxreason.training.runs import Run
 from jaxreason.types import Params, Sampler
@@ -34,10 +34,10 @@ def held_out_rewards(
         for first in range(0, count, batch_size):
             problems = [source.problem(i) for i in range(first, min(first + batch_size, count))]
             padded = problems + problems[-1:] * (batch_size - len(problems))
-            prompts = place_batch(encode_prompts(source.vocabulary, padded), mesh)
+            prompts = encode_prompts(source.vocabulary, padded)
             key = jax.random.fold_in(jax.random.key(0), first)
-            completions = jax.device_get(samplers[temperature](params, prompts, key))
-            reward = base.experiment.reward(padded, completions)
+            completions = draw(samplers[temperature], params, prompts, key, mesh)
+            reward = judge_rows(base.experiment.reward, padded, completions, mesh)
             for name, values in {"reward": reward.values, **reward.breakdown}.items():
                 found.setdefault(name, []).append(values[: len(problems)])
         return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -6,7 +6,6 @@ own objective, optimizer and `TrainState`, kept in the policy's state as `auxili
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,8 +19,9 @@ from jaxreason.objectives.advantages import compute_advantages, informative_grou
 from jaxreason.objectives.algorithm_config import AlgorithmConfig
 from jaxreason.objectives.log_probabilities import token_statistics
 from jaxreason.objectives.process_reward import implicit_rewards
-from jaxreason.sharding.placement import place_batch
+from jaxreason.sharding.placement import place_everywhere, to_host
 from jaxreason.training.clock import Clock
+from jaxreason.training.judging import ambient
 from jaxreason.training.rollouts import Rollout, RolloutConfig, RolloutSource
 from jaxreason.training.state import TrainState
 from jaxreason.training.step import Step
@@ -91,7 +91,7 @@ class ReinforcementStep:
     """`state, metrics = step(state, {"problems": indices})`, a `training.loop.StepFunction`.
 
     The key of rollout n is folded from the state's key and n, so a resumed run draws what an
-    uninterrupted one draws.
+    uninterrupted one draws. What is on the host is the same on all processes.
 
     Attributes:
         rollouts: draws and judges completions.
@@ -126,7 +126,7 @@ class ReinforcementStep:
         key = jax.random.fold_in(jax.random.fold_in(state.key, number), 1)
         rollout = self.rollouts(state.params, batch["problems"], key)
         totals = rollout_metrics(rollout, self.rollouts.config.group)
-        with self.clock.measure("scoring"), self._ambient():
+        with self.clock.measure("scoring"), ambient(self.mesh):
             state, rows, metrics = self._score(state, rollout, number)
             add_metrics(totals, metrics)
         for i, chosen in enumerate(self._minibatches(key)):
@@ -135,9 +135,6 @@ class ReinforcementStep:
         state = state._replace(step=like(state.step, number + 1))
         return state, totals
 
-    def _ambient(self) -> Any:
-        return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
-
     def _minibatches(self, key: jax.Array) -> list[np.ndarray]:
         config = self.rollouts.config
         whole = np.arange(config.rows)
@@ -145,9 +142,7 @@ class ReinforcementStep:
         for epoch in range(config.epochs):
             order = whole
             if config.minibatches > 1:
-                order = np.asarray(
-                    jax.random.permutation(jax.random.fold_in(key, epoch), config.rows)
-                )
+                order = to_host(jax.random.permutation(jax.random.fold_in(key, epoch), config.rows))
             parts += np.split(order, config.minibatches)
         return parts
 
@@ -155,9 +150,9 @@ class ReinforcementStep:
         self, state: TrainState, rollout: Rollout, number: int
     ) -> tuple[TrainState, dict[str, np.ndarray], Metrics]:
         """The state (a reward model learns first), the rows to learn from, and metrics."""
-        batch = place_batch(rollout.batch, self.mesh)
+        batch = place_everywhere(rollout.batch, self.mesh)
         rewards = rollout.reward.values.astype(np.float32)
-        given = place_batch({"rewards": rewards, "finished": rollout.finished}, self.mesh)
+        given = place_everywhere({"rewards": rewards, "finished": rollout.finished}, self.mesh)
         inputs = {**given, "targets_mask": batch["targets_mask"]}
         if self._scores_old():
             inputs["log_probabilities"] = self.scorers.log_probabilities(state.params, batch)
@@ -171,12 +166,12 @@ class ReinforcementStep:
             state, process = self._process_rewards(state, rollout, batch, number, metrics)
             inputs["process_rewards"] = process
         unscored = {"log_probabilities": np.zeros(rollout.batch["tokens"].shape, np.float32)}
-        result = self.scorers.advantages({**place_batch(unscored, self.mesh), **inputs})
-        for name in ("shaped_reward", "dropped"):
-            metrics[name] = jax.device_get(result["metrics"][name])
+        result = self.scorers.advantages({**place_everywhere(unscored, self.mesh), **inputs})
+        found = to_host(result["metrics"])
+        metrics |= {name: found[name] for name in ("shaped_reward", "dropped")}
         learned = {name: x for name, x in result.items() if name != "metrics"}
         learned |= {new: inputs[name] for name, new in OLD_NAMES.items() if name in inputs}
-        rows = {name: rollout.batch[name] for name in CORE} | jax.device_get(learned)
+        rows = {name: rollout.batch[name] for name in CORE} | to_host(learned)
         return state, rows, metrics
 
     def _scores_old(self) -> bool:
@@ -203,7 +198,7 @@ class ReinforcementStep:
         labelled = {
             **rollout.batch,
             "correct": correct.astype(np.float32),
-            "reference_log_probabilities": jax.device_get(reference),
+            "reference_log_probabilities": to_host(reference),
         }
         state = self._learn_auxiliary(state, labelled, number, 0, metrics)
         scored = self.scorers.model_log_probabilities(state.auxiliary.params, batch)
@@ -248,11 +243,11 @@ class ReinforcementStep:
     def _run(
         self, step: Step, state: TrainState, rows: Mapping[str, Any]
     ) -> tuple[TrainState, Metrics]:
-        batch = dict(rows)
+        batch = place_everywhere(dict(rows), self.mesh)
         part = "step" if step.is_compiled(batch) else "compile"
         with self.clock.measure(part):
             state, metrics = step(state, batch)
-            return state, jax.device_get(metrics)
+            return state, to_host(metrics)
 
 
 def rollout_metrics(rollout: Rollout, group: int) -> dict[str, Any]:

@@ -102,11 +102,6 @@ class ReinforcementExperiment(PostTraining):
                 experiment.
             FailureError: see `training.loop.train`; no base run.
         """
-        if jax.process_count() > 1:
-            raise InputError(
-                f"there are {jax.process_count()} processes; reinforcement learning judges its "
-                "completions in one: start one process, which may have many devices"
-            )
         base = self.load_base()
         mesh = self.device_mesh()
         self._check_rows(mesh)

@@ -12,8 +12,8 @@ from jaxreason.data.pipeline import epoch_order
 from jaxreason.errors import InputError
 from jaxreason.objectives.advantages import informative_groups
 from jaxreason.rewards import Reward, RewardFunction
-from jaxreason.sharding.placement import place_batch
-from jaxreason.types import Batch, Completions, Params, Sampler
+from jaxreason.training.judging import checked, draw, judge_rows
+from jaxreason.types import Completions, Params, Sampler
 
 LENGTH_STEP = 32
 """Rows are padded to multiples of this, so that few programs are compiled."""
@@ -263,18 +263,11 @@ class RolloutSource:
         problems = [self.problem(int(index)) for index in indices]
         prompts = encode_prompts(self.vocabulary, problems)
         with self.measure("sampling"):
-            placed: Batch = place_batch(prompts, self.mesh)
-            if self.mesh is None:
-                completions = self.sampler(params, placed, key)
-            else:
-                with jax.set_mesh(self.mesh):
-                    completions = self.sampler(params, placed, key)
-            completions = jax.device_get(completions)
+            completions = draw(self.sampler, params, prompts, key, self.mesh)
         group = self.config.group
         with self.measure("reward"):
             answered = [problem for problem in problems for _ in range(group)]
-            reward = self.reward(answered, completions)
-            check_reward(reward, len(answered))
+            reward = judge_rows(checked(self.reward), answered, completions, self.mesh)
         return Rollout(
             join(prompts, completions, group, self.vocabulary.pad),
             np.asarray(completions.finished),
@@ -297,26 +290,3 @@ def concatenate(rollouts: Sequence[Rollout], pad: int) -> Rollout:
         for rollout in rollouts
     ]
     return jax.tree.map(lambda *parts: np.concatenate(parts), *wide)
-
-
-def check_reward(reward: Reward, rows: int) -> None:
-    """Refuse rewards that are no finite number per completion.
-
-    Raises:
-        InputError: names the shape or the first bad entry.
-    """
-    for name, values in {"values": reward.values, **reward.breakdown}.items():
-        if np.shape(values) != (rows,):
-            raise InputError(
-                f"reward {name} has shape {np.shape(values)}; expected one number for each of "
-                f"{rows} completions, ({rows},)"
-            )
-        if np.asarray(values).dtype.kind not in "buif":
-            dtype = np.asarray(values).dtype
-            raise InputError(f"reward {name} has dtype {dtype}; expected numbers")
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            row = int(bad[0])
-            raise InputError(
-                f"reward {name} of completion {row} is {values[row]}; expected a finite number"
-            )

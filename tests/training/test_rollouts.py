@@ -10,11 +10,11 @@ from jaxreason.errors import InputError
 from jaxreason.mazes import MazeConfig, generate_solved
 from jaxreason.rewards import Reward, maze_reward
 from jaxreason.tokens import MazeVocabulary
+from jaxreason.training.judging import check_reward
 from jaxreason.training.rollouts import (
     PromptStream,
     RolloutConfig,
     RolloutSource,
-    check_reward,
     encode_prompts,
     join,
 )

@@ -1,7 +1,7 @@
 """What a diffusion model makes of held-out mazes: its loss, and exact verdicts on its answers."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +17,10 @@ from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.images import ImageCompletions, ImageSampler, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.sharding.mesh import BATCH_AXES
-from jaxreason.sharding.placement import place_batch
+from jaxreason.sharding.placement import place_everywhere, to_host
 from jaxreason.training.diffusion.decoding import sampled_mode
 from jaxreason.training.diffusion.rollouts import widen_prompts
+from jaxreason.training.judging import ambient, draw, judge_rows
 from jaxreason.types import Completions, Objective, Params, Sampler
 
 LOSS_BATCHES = 8
@@ -140,7 +141,12 @@ class Judge:
         words, pictures = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
         problems = [self.source.problem(i) for i in range(count)]
         answers = words if pictures is None else pictures.codes
-        return Answered(task, problems, self.source.judge(task, problems, answers), words, pictures)
+
+        def judge(problems: Sequence[Problem], answers: Any) -> Judgement:
+            return self.source.judge(task, problems, answers)
+
+        judgement = judge_rows(judge, problems, answers, self.mesh)
+        return Answered(task, problems, judgement, words, pictures)
 
     def _answer(
         self, params: Params, task: str, indices: list[int], key: jax.Array, sampler: Any
@@ -153,14 +159,14 @@ class Judge:
             if self.mask_mode == "bool":
                 # Hidden padding changes nothing, and prompts of a few widths compile less often.
                 prompts = widen_prompts(prompts, source.vocabulary.ids.pad)
-            words = jax.device_get(sampler(params, place_batch(prompts, self.mesh), key))
+            words = draw(sampler, params, prompts, key, self.mesh)
             if drawing:
                 reasoning, _ = written_ids(words, source.vocabulary.eos)
                 prompts = source.image_prompts(indices, task, reasoning)
         if not drawing:
             return words, None
         sample = self.image_sampler(task)
-        return words, jax.device_get(sample(params, place_batch(prompts, self.mesh), key))
+        return words, draw(sample, params, prompts, key, self.mesh)
 
 
 def held_out_numbers(
@@ -230,10 +236,12 @@ def validation_losses(
         if not batches:
             mixed = mixed_batches(make_source(), rows, text_dropout=text_dropout, prefetch=0)
             stream = iter(mixed)
-            batches.extend(place_batch(next(stream), mesh) for _ in range(LOSS_BATCHES))
+            batches.extend(place_everywhere(next(stream), mesh) for _ in range(LOSS_BATCHES))
         totals: dict[str, np.ndarray] = {}
         for place, batch in enumerate(batches):
-            for name, pair in jax.device_get(measure(params, batch, jax.random.key(place))).items():
+            with ambient(mesh):
+                measured = to_host(measure(params, batch, jax.random.key(place)))
+            for name, pair in measured.items():
                 totals[name] = totals.get(name, np.zeros(2)) + np.array(pair)
         return {
             f"validation_{name}": float(total / count)

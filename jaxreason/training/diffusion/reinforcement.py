@@ -5,7 +5,6 @@ updates are those of `make_step`, the same as in supervised training.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,9 +18,10 @@ from jaxreason.objectives.diffusion.algorithm_config import DiffusionAlgorithmCo
 from jaxreason.objectives.diffusion.noising import Noise, draw_noise, response_lengths
 from jaxreason.objectives.diffusion.policy import noised_log_probabilities
 from jaxreason.objectives.diffusion.preference import preference_pairs
-from jaxreason.sharding.placement import place_batch
+from jaxreason.sharding.placement import place_everywhere, to_host
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.rollouts import DiffusionRollouts
+from jaxreason.training.judging import ambient
 from jaxreason.training.reinforcement import add_metrics, like, rollout_metrics
 from jaxreason.training.rollouts import Rollout
 from jaxreason.training.state import TrainState
@@ -90,7 +90,7 @@ class DiffusionReinforcementStep:
     """`state, metrics = step(state, {"problems": indices})`, a `training.loop.StepFunction`.
 
     The key of rollout n is folded from the state's key and n, so a resumed run draws what an
-    uninterrupted one draws.
+    uninterrupted one draws. What is on the host is the same on all processes.
 
     Attributes:
         rollouts: draws and judges answers.
@@ -127,7 +127,7 @@ class DiffusionReinforcementStep:
         sample_key, noise_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
         rollout = self.rollouts(state.params, batch["problems"], sample_key)
         totals = rollout_metrics(rollout, self.rollouts.config.group)
-        with self.clock.measure("scoring"), self._ambient():
+        with self.clock.measure("scoring"), ambient(self.mesh):
             updates = self._score(state.params, rollout, noise_key)
         parts = self.rollouts.config.minibatches
         index = 0
@@ -139,26 +139,23 @@ class DiffusionReinforcementStep:
                 index += 1
         return state._replace(step=like(state.step, number + 1)), totals
 
-    def _ambient(self) -> Any:
-        return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
-
     def _minibatches(self, key: jax.Array, examples: int) -> list[np.ndarray]:
         parts = self.rollouts.config.minibatches
         order = np.arange(examples)
         if parts > 1:
-            order = np.asarray(jax.random.permutation(key, examples))
+            order = to_host(jax.random.permutation(key, examples))
         return np.split(order, parts)
 
     def _score(self, params: Params, rollout: Rollout, key: jax.Array) -> list[dict[str, Any]]:
         """The rows of each update, with its noise and what old and reference say under it."""
         rows = {name: rollout.batch[name] for name in LEARNED_FROM}
-        placed = place_batch(rows, self.mesh)
-        rewards = place_batch({"x": rollout.reward.values.astype(np.float32)}, self.mesh)["x"]
+        placed = place_everywhere(rows, self.mesh)
+        rewards = place_everywhere(rollout.reward.values.astype(np.float32), self.mesh)
         shared = {
             "tokens": rows["tokens"],
             "keys": rows["keys"],
-            "advantages": jax.device_get(self.scorers.advantages(rewards)),
-            "lengths": jax.device_get(self.scorers.lengths(placed)),
+            "advantages": to_host(self.scorers.advantages(rewards)),
+            "lengths": to_host(self.scorers.lengths(placed)),
         }
         noise = self.scorers.noise(placed, key)
         found = []
@@ -166,7 +163,7 @@ class DiffusionReinforcementStep:
             noised = {"masked": noise.masked[n], "weights": noise.weights[n]}
             batch = {"tokens": placed["tokens"], "keys": placed["keys"], **noised}
             scores = self._log_probabilities(params, batch)
-            learned = {**shared, **jax.device_get({**noised, **scores})}
+            learned = {**shared, **to_host({**noised, **scores})}
             if self.algorithm.surrogate == "preference":
                 group = self.rollouts.config.group
                 learned = preference_pairs(learned, rollout.reward.values, group)
@@ -183,14 +180,14 @@ class DiffusionReinforcementStep:
         score = self.scorers.log_probabilities
         if self.slices == 1:
             return {name: score(policy, batch) for name, policy in policies.items()}
-        host = jax.device_get(batch)
+        host = to_host(batch)
         rows = len(host["tokens"]) // self.slices
         parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
         for first in range(0, rows * self.slices, rows):
             cut = {name: values[first : first + rows] for name, values in host.items()}
-            placed: Batch = place_batch(cut, self.mesh)
+            placed: Batch = place_everywhere(cut, self.mesh)
             for name, policy in policies.items():
-                parts[name].append(jax.device_get(score(policy, placed)))
+                parts[name].append(to_host(score(policy, placed)))
         return {name: np.concatenate(found) for name, found in parts.items()}
 
     def _scores_old(self) -> bool:
@@ -212,9 +209,10 @@ class DiffusionReinforcementStep:
         index: int,
     ) -> TrainState:
         """One update of the policy."""
-        batch = {name: values[chosen] for name, values in rows.items()}
+        mine = {name: values[chosen] for name, values in rows.items()}
+        batch = place_everywhere(mine, self.mesh)
         part = "step" if self.update.is_compiled(batch) else "compile"
         with self.clock.measure(part):
             learned, metrics = self.update(state._replace(step=like(state.step, inner)), batch)
-            add_metrics(totals, jax.device_get(metrics), index)
+            add_metrics(totals, to_host(metrics), index)
         return learned

@@ -146,11 +146,6 @@ class DiffusionReinforcementExperiment(PostTraining):
                 experiment.
             FailureError: see `training.loop.train`; no base run.
         """
-        if jax.process_count() > 1:
-            raise InputError(
-                f"there are {jax.process_count()} processes; reinforcement learning judges its "
-                "answers in one: start one process, which may have many devices"
-            )
         base = self.load_base()
         check_base(base, self.base, self.task)
         mesh = self.device_mesh()

@@ -15,10 +15,10 @@ from jaxreason.models.attention import MaskMode
 from jaxreason.rewards import Reward
 from jaxreason.sampling.diffusion.images import ImageCompletions, diffusion_image
 from jaxreason.sampling.diffusion.text import diffusion_text
-from jaxreason.sharding.placement import place_batch
 from jaxreason.training.diffusion.decoding import DecodingConfig
-from jaxreason.training.rollouts import Rollout, check_reward
-from jaxreason.types import Batch, Completions, Params
+from jaxreason.training.judging import checked, draw, judge_rows
+from jaxreason.training.rollouts import Rollout
+from jaxreason.types import Completions, Params
 
 WIDTH_STEP = 8
 """Prompts in words are padded to multiples of this, so that few programs are compiled."""
@@ -97,18 +97,12 @@ class DiffusionRollouts:
         if not drawing:
             prompts = widen_prompts(prompts, self.source.vocabulary.ids.pad)
         with self.measure("sampling"):
-            placed: Batch = place_batch(prompts, self.mesh)
-            if self.mesh is None:
-                answers = self.sampler(params, placed, key)
-            else:
-                with jax.set_mesh(self.mesh):
-                    answers = self.sampler(params, placed, key)
-            answers = jax.device_get(answers)
+            answers = draw(self.sampler, params, prompts, key, self.mesh)
         group = self.config.group
         with self.measure("reward"):
             problems = [self.source.problem(i) for i in chosen for _ in range(group)]
-            reward = self.reward(problems, answers.codes if drawing else answers)
-            check_reward(reward, len(problems))
+            shown = answers.codes if drawing else answers
+            reward = judge_rows(checked(self.reward), problems, shown, self.mesh)
         if drawing:
             rows = picture_rows(prompts, answers, group, self.source.vocabulary.ids.image_offset)
             finished = np.ones(len(problems), bool)
