@@ -1,0 +1,55 @@
+"""How many programs a command compiled, and how many came out of the compilation cache.
+
+    python experiments/benchmarks/cache_counts.py OUTPUT.json train experiments/maze/tiny.py ...
+
+Runs `jaxreason` with the words after OUTPUT.json in this process and writes what JAX's own
+monitoring events say: `requests` for a program, `hits` in the cache, `compiled` (their difference),
+`written` to the cache, and the seconds spent compiling or reading.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jax
+
+from jaxreason.cli.main import main
+
+EVENTS = {
+    "/jax/compilation_cache/compile_requests_use_cache": "requests",
+    "/jax/compilation_cache/cache_hits": "hits",
+    "/jax/compilation_cache/cache_misses": "written",
+}
+COMPILING = "/jax/core/compile/backend_compile_duration"
+"""Seconds of a request, whether XLA compiled or the cache was read."""
+
+
+def count(arguments: list[str]) -> dict[str, float]:
+    """Runs the command and returns its counts, and its exit code as `code`."""
+    counts: Counter[str] = Counter(dict.fromkeys(EVENTS.values(), 0))
+    seconds, programs = [], []
+
+    def event(name: str, **_: object) -> None:
+        if name in EVENTS:
+            counts[EVENTS[name]] += 1
+
+    def duration(name: str, value: float, **_: object) -> None:
+        if name == COMPILING:
+            seconds.append(value)
+            programs.append(name)
+
+    jax.monitoring.register_event_listener(event)
+    jax.monitoring.register_event_duration_secs_listener(duration)
+    code = main(arguments)
+    return {
+        **counts,
+        "programs": len(programs),
+        "compiled": len(programs) - counts["hits"],
+        "seconds": round(sum(seconds), 3),
+        "code": code,
+    }
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(count(sys.argv[2:])) + "\n")
