@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.errors import InputError
@@ -78,10 +79,10 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     slices: dict[int, list[Any]] = {}
     for device in devices:
         slices.setdefault(getattr(device, "slice_index", None) or 0, []).append(device)
-    # The axis types are always passed, because the default of `jax.make_mesh` is Explicit.
+    # The axis types are always passed, because the default of JAX is Explicit.
     types = (AxisType.Auto,) * len(AXES)
     if len(slices) == 1:
-        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+        return Mesh(_laid_out(shape, devices), AXES, axis_types=types)
     groups = [slices[index] for index in sorted(slices)]
     if devices[0].platform == "tpu":
         return Mesh(_slice_by_slice(groups, shape), AXES, axis_types=types)
@@ -102,9 +103,16 @@ def _slice_by_slice(slices: list[list[Any]], shape: tuple[int, int, int, int]) -
             f"{len(slices)} and leave fsdp at -1"
         )
     each = (replica // len(slices), *rest)
-    types = (AxisType.Auto,) * len(AXES)
-    parts = [jax.make_mesh(each, AXES, axis_types=types, devices=part) for part in slices]
-    return np.concatenate([part.devices for part in parts])
+    return np.concatenate([_laid_out(each, part) for part in slices])
+
+
+def _laid_out(shape: Sequence[int], devices: Sequence[Any]) -> np.ndarray:
+    """Devices in `shape`, every axis along links of a TPU's torus where they can be."""
+    try:
+        return mesh_utils.create_device_mesh(shape, devices)
+    except NotImplementedError:
+        # More axes than the torus has, or other factors: several share one dimension of it.
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

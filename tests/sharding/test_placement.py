@@ -74,3 +74,9 @@ def test_hosts_joined_by_a_tensor_axis_have_the_same_share(config, shares, proce
     owners = _owners(make_mesh(config, devices))
     assert [len(processes) for processes in owners] == [processes_each] * shares
     assert sorted(p for processes in owners for p in processes) == [0, 1, 2, 3]
+
+
+def test_axes_that_share_a_dimension_of_the_torus_find_a_layout():
+    devices = _topology("v5p:2x2x4")
+    mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2, sequence=2), devices)
+    assert {device.id for device in mesh.devices.flat} == {device.id for device in devices}
