@@ -171,7 +171,8 @@ def _skypilot(environment: Mapping[str, str]) -> Layout | None:
 def _cluster(environment: Mapping[str, str], timeout: int) -> Layout | None:
     """What the first of JAX's own cluster classes says that finds itself in its cluster."""
     for kind in _known_clusters():
-        if kind.name == "k8s" and not _indexed_job(environment):
+        name = _name(kind)
+        if name == "k8s" and not _indexed_job(environment):
             continue
         try:
             if not kind.is_env_present():
@@ -186,12 +187,13 @@ def _cluster(environment: Mapping[str, str], timeout: int) -> Layout | None:
         except Exception as error:
             reason = (str(error).strip().splitlines() or [""])[0]
             raise FailureError(
-                f"{_CLUSTERS[kind.name]} cannot say which processes there are "
+                f"{_CLUSTERS[name]} cannot say which processes there are "
                 f"({type(error).__name__}: {reason}); give --coordinator, --processes and "
                 "--process, or --processes 1 for a single one"
             ) from error
-        found = _CLUSTERS[kind.name]
-        return Layout(address, count, index, found, _own_devices(kind, count, environment))
+        return Layout(
+            address, count, index, _CLUSTERS[name], _own_devices(kind, count, environment)
+        )
     return None
 
 
@@ -200,7 +202,12 @@ def _known_clusters() -> Sequence[Any]:
     # one go, also where there is a single process.
     from jax._src.clusters import ClusterEnv
 
-    return [kind for kind in ClusterEnv._cluster_types if kind.name in _CLUSTERS]
+    return [kind for kind in ClusterEnv._cluster_types if _name(kind) in _CLUSTERS]
+
+
+def _name(kind: Any) -> str:
+    # JAX's class for Kubernetes has no name, at least up to 0.11.
+    return "k8s" if kind.__name__ == "K8sCluster" else kind.name
 
 
 def _indexed_job(environment: Mapping[str, str]) -> bool:

@@ -31,7 +31,13 @@ def test_started_with_nothing_it_says_how_and_exits_with_2(script):
 
 def test_shellcheck_has_nothing_to_say():
     done = subprocess.run(
-        [SHELLCHECK, "--shell=bash", "--external-sources", "--source-path=SCRIPTDIR", *BASH_SCRIPTS],
+        [
+            SHELLCHECK,
+            "--shell=bash",
+            "--external-sources",
+            "--source-path=SCRIPTDIR",
+            *BASH_SCRIPTS,
+        ],
         capture_output=True,
         text=True,
     )

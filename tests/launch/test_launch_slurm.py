@@ -8,8 +8,9 @@ import subprocess
 import time
 
 import pytest
-from jax._src.clusters.slurm_cluster import SlurmCluster
 from stand_ins import LAUNCH, StandIns
+
+from jaxreason.sharding.clusters import find_layout
 
 SCRIPT = LAUNCH / "slurm" / "train.sbatch"
 
@@ -22,7 +23,7 @@ while words[0].startswith("-"):
     words.pop(0)
 tasks = int(os.environ["SLURM_NTASKS"])
 per_node = int(os.environ["SLURM_NTASKS_PER_NODE"])
-given = {"SLURM_STEP_NODELIST": "gpu[07-08]"}
+given = {"SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_STEP_NUM_NODES": "2"}
 processes = []
 with open(os.environ["HOME"] + "/srun.pid", "w") as file:
     file.write(str(os.getpid()))
@@ -73,7 +74,6 @@ def slurm(tmp_path):
         "SLURM_SUBMIT_DIR": str(tmp_path),
         "SLURM_NTASKS": "4",
         "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_GPUS_ON_NODE": "2",
     }
     return stand_ins
 
@@ -86,34 +86,37 @@ def requeued(slurm):
     return "scontrol requeue 4711" in slurm.calls()
 
 
-def test_every_process_runs_the_command_and_jax_finds_the_others(slurm, monkeypatch):
+def layouts(slurm, monkeypatch):
+    """What each process takes the run for, in its own environment."""
+    found = []
+    for file in sorted(slurm.folder.glob("process*.json")):
+        with monkeypatch.context() as patch:
+            for name, value in json.loads(file.read_text())["env"].items():
+                patch.setenv(name, value)
+            found.append(find_layout())
+    return found
+
+
+def test_every_process_runs_the_command_and_finds_the_others(slurm, monkeypatch):
     arguments = ["experiments/maze/tiny.py", "--run", "/shared/a run", "--train.steps", "3"]
     done = slurm.run("bash", SCRIPT, *arguments, CODES="0 0 0 0")
     assert done.returncode == 0, done.stderr
     assert not requeued(slurm)
-    coordinators, ids = set(), []
     for rank in range(4):
         process = started(slurm, rank)
         assert process["arguments"] == ["train", *arguments]
         assert process["env"]["JAX_COMPILATION_CACHE_DIR"] == f"{slurm.folder}/runs/compiled"
-        with monkeypatch.context() as patch:
-            for name, value in process["env"].items():
-                patch.setenv(name, value)
-            assert SlurmCluster.is_env_present()
-            assert SlurmCluster.get_process_count() == 4
-            ids.append((SlurmCluster.get_process_id(), SlurmCluster.get_local_process_id()))
-            coordinators.add(SlurmCluster.get_coordinator_address(10, None))
-    assert ids == [(0, 0), (1, 1), (2, 0), (3, 1)]
-    assert len(coordinators) == 1
-    assert coordinators.pop().startswith("gpu07:")
+    found = layouts(slurm, monkeypatch)
+    assert len({layout.coordinator for layout in found}) == 1
+    assert found[0].coordinator.startswith("gpu07:")
+    assert [layout[1:] for layout in found] == [(4, i, "Slurm", (i % 2,)) for i in range(4)]
 
 
-def test_one_process_per_node_gets_all_of_its_gpus(slurm):
-    one = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_GPUS_ON_NODE": "8"}
+def test_one_process_per_node_gets_all_of_its_gpus(slurm, monkeypatch):
+    one = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1"}
     slurm.run("bash", SCRIPT, "file.py", CODES="0 0", **one)
-    assert started(slurm, 1)["env"]["JAX_LOCAL_DEVICE_IDS"] == "0,1,2,3,4,5,6,7"
-    slurm.run("bash", SCRIPT, "file.py", CODES="0 0 0 0")
-    assert "JAX_LOCAL_DEVICE_IDS" not in started(slurm, 1)["env"]
+    found = layouts(slurm, monkeypatch)
+    assert [layout[1:] for layout in found] == [(2, i, "Slurm", None) for i in range(2)]
 
 
 @pytest.mark.parametrize(

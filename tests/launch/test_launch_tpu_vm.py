@@ -105,9 +105,9 @@ def test_stop_and_delete(host):
 
 def work(worker, codes, **env):
     (worker.folder / "codes").write_text("\n".join(codes) + "\n")
-    return worker.run(
-        "bash", FOLDER / "worker.sh", IMAGE, "gs://b/compiled", "file.py", "--run", "gs://b/run", **env
-    )  # fmt: skip
+    script = FOLDER / "worker.sh"
+    arguments = ("gs://b/compiled", "file.py", "--run", "gs://b/run")
+    return worker.run("bash", script, IMAGE, *arguments, **env)
 
 
 @pytest.mark.parametrize(
