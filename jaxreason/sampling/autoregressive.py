@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.errors import InputError
 from jaxreason.models import AttentionSpec, Cache, Transformer
+from jaxreason.sampling.diffusion.checks import readable
 from jaxreason.sampling.truncation import truncate
 from jaxreason.types import Batch, Completions, Params, Sampler
 
@@ -189,7 +190,9 @@ def _check_arguments(
 
 
 def _check_prompts(prompts: Batch) -> None:
-    """Shapes always; lengths only when they are concrete, not inside another jitted function."""
+    """Shapes always; lengths only if they are all here (not within a jitted function, nor partly
+    with other processes).
+    """
     for name in ("tokens", "lengths"):
         if name not in prompts:
             raise InputError(f"prompts have no {name!r}; expected tokens [B, T] and lengths [B]")
@@ -199,7 +202,7 @@ def _check_prompts(prompts: Batch) -> None:
             f"prompts have tokens {tokens.shape} and lengths {lengths.shape}; "
             "expected tokens [B, T] and lengths [B], neither empty"
         )
-    if isinstance(lengths, jax.core.Tracer):
+    if not readable(lengths):
         return
     wrong = np.flatnonzero((np.asarray(lengths) < 1) | (np.asarray(lengths) > tokens.shape[1]))
     if wrong.size:
