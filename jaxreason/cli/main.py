@@ -5,8 +5,8 @@ imported only when called, so `jaxreason --help` is instant and `jaxreason mazes
 A new subcommand is one more entry in `SUBCOMMANDS`.
 
 Exit codes: 0 success, 1 failure (`FailureError`, `OSError`, a bug), 2 usage or bad input
-(`InputError`), 130 interrupted, 141 the reader of our output went away. A subcommand may return
-or `sys.exit` with a code of its own.
+(`InputError`), 42 stopped by SIGTERM with a checkpoint saved, 43 a step hung or another process
+died (both: start again), 130 interrupted, 141 the reader of our output went away.
 """
 
 import contextlib
@@ -24,6 +24,8 @@ SUBCOMMANDS = {
     "mazes": "generate, validate and draw mazes with A* traces",
     "data": "prepare and inspect data sets",
     "train": "train a model as an experiment file describes",
+    "preflight": "compile a run for TPUs that need not be here: does it fit",
+    "launch": "several processes of a command on this machine, started again when they stop",
     "evaluate": "sample from a run's model and judge every completion",
     "sample": "single answers of a masked-diffusion run, parts filled in again too",
     "report": "write the report of a run: tables, curves, pictures",
@@ -105,12 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         if debug:
             traceback.print_exc()
-        code, message = _describe(error)
+        code, message = describe(error)
     print(f"jaxreason: {message}", file=sys.stderr)
     return code
 
 
-def _describe(error: BaseException) -> tuple[int, str]:
+def describe(error: BaseException) -> tuple[int, str]:
     """(exit code, sentence) of an error."""
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted"

@@ -30,6 +30,15 @@ LIBTPU_ENVIRONMENT = {
 """What must stand in the environment before JAX is imported."""
 
 
+_QUIET = {
+    # Without these libtpu complains that it cannot tell which TPU it is on; it is on none.
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+
+
 @dataclass(frozen=True)
 class Chip:
     """A generation of chips, rates per JAX device.
@@ -175,8 +184,7 @@ def prepare_libtpu() -> None:
             "pip install 'jaxreason[preflight]'"
         )
     os.environ.update(LIBTPU_ENVIRONMENT)
-    # libtpu's and the compiler's notes about the TPU that is not there.
-    for name, value in {"TPU_MIN_LOG_LEVEL": "3", "TPU_STDERR_LOG_LEVEL": "3"}.items():
+    for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
 
 

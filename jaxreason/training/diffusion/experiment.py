@@ -31,9 +31,10 @@ from jaxreason.training.diffusion.checks import (
     check_shape,
 )
 from jaxreason.training.diffusion.decoding import DecodingConfig
+from jaxreason.training.diffusion.supervised import diffusion_parts
 from jaxreason.training.loop import TrainConfig, TrainResult, train
-from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
-from jaxreason.training.parts import TrainingParts, layout_shapes
+from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.parts import TrainingParts
 from jaxreason.types import Objective, Params
 
 DEFAULT_ROWS = {"draw_maze": 4, "draw_solution": 4, "read_plan": 4, "read_maze": 2, "plan": 2}
@@ -171,15 +172,7 @@ class MaskedDiffusionExperiment:
         Raises:
             InputError: fields that do not fit each other or the mesh.
         """
-        check_rows(self.batch_rows(), self.train.accumulation, mesh)
-        model, length = self.transformer(), self.source().layout.length
-        return TrainingParts(
-            objective=self.make_objective(model),
-            model_init=model.init,
-            optimizer=make_optimizer(self.optimizer),
-            batch_shapes=[layout_shapes(self.batch_rows(), length)],
-            flops_per_token=self.blocks.flops_per_token(model, length),
-        )
+        return diffusion_parts(self, self.batch_rows(), self.source().layout.length, mesh)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""

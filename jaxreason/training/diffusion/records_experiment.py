@@ -21,15 +21,17 @@ from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionC
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.tokens.image_codec import ImageCodec
 from jaxreason.tokens.layouts import TASKS, LayoutConfig
-from jaxreason.tokens.multimodal_vocabulary import MultimodalIds
+from jaxreason.tokens.multimodal_vocabulary import MultimodalIds, mmada_ids
 from jaxreason.tokens.multimodal_words import MultimodalWords, words_of
 from jaxreason.tokens.text_tokenizer import TokenizerFile, mmada_ids_of
 from jaxreason.training.diffusion.blocks import BlockTraining
 from jaxreason.training.diffusion.bounds import BoundConfig
 from jaxreason.training.diffusion.checks import check_rows
 from jaxreason.training.diffusion.records_data import WORD_TEXT, RecordsData, record_texts
+from jaxreason.training.diffusion.supervised import diffusion_parts
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.parts import TrainingParts
 from jaxreason.types import Objective, Params
 
 
@@ -208,7 +210,16 @@ class RecordsExperiment:
 
     def make_objective(self, model: Transformer) -> Objective:
         """The loss on a diffusion batch."""
-        return self.blocks.objective(model, self.ids.mask, self.objective, self.loss_chunk or None)
+        # Every tokenizer that is accepted has MMaDA's mask token, so its file is not needed here.
+        mask = mmada_ids().mask if self.tokenizer else self.ids.mask
+        return self.blocks.objective(model, mask, self.objective, self.loss_chunk or None)
+
+    def parts(self, mesh: Mesh | None) -> TrainingParts:
+        """What a run compiles; with `model.vocabulary_size` set, no file is needed to know it."""
+        tokens = self.data.image_tokens if self._codec is None else self._codec.tokens
+        ids = mmada_ids() if self.tokenizer else self.ids
+        length = LayoutConfig(self.data.text_length, tokens, ids).length
+        return diffusion_parts(self, sum(self.rows.values()), length, mesh)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
@@ -238,14 +249,15 @@ class RecordsExperiment:
         evaluate = None
         if self.train.evaluate_every:
             evaluate = record_numbers(experiment, experiment.held_out_source(), mesh)
-        model, initial = experiment.transformer(), experiment.initial_params()
+        parts, initial = experiment.parts(mesh), experiment.initial_params()
         if (codec := experiment.codec()) is not None:
             keep_codec(run_directory, codec)
         return train(
             run_directory,
-            objective=experiment.make_objective(model),
-            model_init=model.init if initial is None else None,
+            objective=parts.objective,
+            model_init=parts.model_init if initial is None else None,
             initial_params=initial,
+            optimizer=parts.optimizer,
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=mixed_batches(
@@ -259,7 +271,7 @@ class RecordsExperiment:
             mesh=mesh,
             evaluate_fn=evaluate,
             config_json=experiment.as_json(),
-            flops_per_token=self.blocks.flops_per_token(model, source.layout.length),
+            flops_per_token=parts.flops_per_token,
             progress=progress,
         )
 

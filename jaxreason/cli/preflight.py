@@ -1,0 +1,78 @@
+"""`jaxreason preflight FILE --topology NAME`: will it fit, and what will it cost, with no TPU."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxreason.cli.arguments import take, take_flag
+from jaxreason.cli.options import parse_options
+from jaxreason.errors import InputError
+
+HELP = "compile a run for TPUs that need not be here: does it fit, what does it send"
+
+_USAGE = f"""usage: jaxreason preflight FILE --topology NAME [--slices N] [--json] [--search]
+                           [--FIELD VALUE ...]
+
+{HELP}.
+
+  FILE             a Python file that defines `experiment`
+  --topology NAME  the slice, such as v5e-4, v6e-16, v5p-16, tpu7x-8
+                   (v5p and tpu7x count TensorCores, two to a chip)
+  --slices N       that many slices, joined by the data-centre network (default: 1)
+  --json           print one JSON object instead of a table
+  --search         find the largest batch that fits for each remat policy
+  --FIELD VALUE    any field of the experiment, as for `jaxreason train`
+
+exit codes: 0 it fits, 1 it does not fit or cannot be compiled, 2 bad input
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs the subcommand; returns 0 if everything fits, else 1.
+
+    Raises:
+        InputError: bad experiment file, field or topology.
+        FailureError: libtpu is not there, or a program does not compile.
+    """
+    arguments = list(argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0 if arguments else 2
+    if arguments[0].startswith("-"):
+        raise InputError(f"expected an experiment file before {arguments[0]!r}: preflight FILE ...")
+    file = Path(arguments.pop(0))
+    name = take(arguments, "--topology")
+    slices = _count(take(arguments, "--slices") or "1")
+    as_json, search = take_flag(arguments, "--json"), take_flag(arguments, "--search")
+
+    from jaxreason.sharding.topologies import prepare_libtpu, topology
+
+    if name is None:
+        raise InputError("--topology is missing; give a slice, such as --topology v5p-16")
+    topology(name)
+    prepare_libtpu()
+    from jaxreason.training.preflight.run import preflight
+    from jaxreason.training.runs import load_experiment
+
+    default = load_experiment(file)
+    experiment = parse_options(type(default), arguments, f"jaxreason preflight {file}", default)
+    del search
+    found = preflight(experiment, name, slices, _say)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        from jaxreason.training.preflight.tables import show
+
+        show(found, sys.stdout)
+    return 0 if found.fits else 1
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"--slices is {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,131 @@
+"""The programs a training run will call, ready to be compiled from shapes alone."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from jaxreason.errors import InputError
+from jaxreason.sharding.mesh import batch_sharding
+from jaxreason.training.parts import TrainingParts
+from jaxreason.training.state import TrainState, abstract_state
+from jaxreason.training.step import Step, make_step
+
+
+class Planned(NamedTuple):
+    """One program of a run.
+
+    Attributes:
+        name: what it does.
+        lower: traces it for the mesh; `.compile()` of the result compiles it.
+        arguments: what it is given, by category: name to bytes on one device.
+        resident: what else lies on a device while it runs, the same way.
+        flops: model FLOPs of one call over all devices; None where no formula is known.
+        calls: calls in one training step.
+        donated: bytes on one device that it should write over in place.
+    """
+
+    name: str
+    lower: Callable[[], Any]
+    arguments: Mapping[str, int]
+    resident: Mapping[str, int]
+    flops: float | None
+    calls: float
+    donated: int
+
+
+def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
+    """What `experiment.run` would call on this mesh, the training step first.
+
+    Raises:
+        InputError: an experiment of a kind that is not trained, or fields that do not fit.
+    """
+    if hasattr(experiment, "parts"):
+        return supervised_programs(experiment.parts(mesh), mesh, experiment.train.accumulation)
+    raise InputError(
+        f"the file defines a {type(experiment).__name__}, which is not trained: there is nothing "
+        "to compile"
+    )
+
+
+def supervised_programs(parts: TrainingParts, mesh: Mesh, accumulation: int) -> list[Planned]:
+    """The training step for each shape that a batch can have."""
+    step = make_step(parts.objective, parts.optimizer, mesh, parts.rules, accumulation)
+    state = abstract_state(parts.model_init, parts.optimizer, mesh, parts.rules)
+    several = len(parts.batch_shapes) > 1
+    found = []
+    for shapes in parts.batch_shapes:
+        first = next(iter(shapes.values())).shape
+        name = f"training step {'x'.join(map(str, first))}" if several else "training step"
+        found.append(update_program(name, step, state, shapes, parts.flops_per_token))
+    return found
+
+
+def update_program(
+    name: str,
+    step: Step,
+    state: TrainState,
+    shapes: Mapping[str, Any],
+    flops_per_token: float | None,
+    calls: float = 1.0,
+    resident: Mapping[str, int] | None = None,
+) -> Planned:
+    """A training step; the other arguments are fields of `Planned`."""
+    assert step.mesh is not None
+    tokens = math.prod(shapes["tokens"].shape) if "tokens" in shapes else 0
+    held = state_bytes(state)
+    return Planned(
+        name=name,
+        lower=lambda: step.lower(state, dict(shapes)),
+        arguments={**held, "batch": batch_bytes(shapes, step.mesh)},
+        resident=resident or {},
+        flops=flops_per_token * tokens if flops_per_token else None,
+        calls=calls,
+        donated=sum(held.values()),
+    )
+
+
+def state_bytes(state: TrainState) -> dict[str, int]:
+    """Bytes of a state on one device, by what they are."""
+    masks: list[Any] = []
+    moments: list[Any] = []
+    for leaf in jax.tree.leaves(state.optimizer_state):
+        # Masks are bools, or bits packed into bytes; every other leaf is a number.
+        (masks if leaf.dtype in (jnp.bool_, jnp.uint8) else moments).append(leaf)
+    rest = state._replace(params={}, optimizer_state=(), auxiliary=None)
+    found = {
+        "parameters": device_bytes(state.params),
+        "optimizer": device_bytes(moments),
+        "masks": device_bytes(masks),
+        "counters": device_bytes(rest),
+    }
+    if state.auxiliary is not None:
+        found["second network"] = device_bytes(state.auxiliary)
+    return {name: count for name, count in found.items() if count}
+
+
+def batch_bytes(shapes: Mapping[str, Any], mesh: Mesh) -> int:
+    """Bytes of a batch on one device, its rows split over the mesh."""
+    placed = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=batch_sharding(mesh))
+        for name, x in shapes.items()
+    }
+    return device_bytes(placed)
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes of a tree of shapes with shardings on one device."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        shape = leaf.shape
+        if isinstance(leaf.sharding, NamedSharding):
+            shape = leaf.sharding.shard_shape(shape)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct((), leaf.dtype))
+            total += math.prod(shape) * data.size * data.dtype.itemsize
+        else:
+            total += math.prod(shape) * leaf.dtype.itemsize
+    return total

@@ -1,0 +1,123 @@
+"""All programs of a run, compiled for a topology and judged."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxreason.sharding.mesh import make_mesh
+from jaxreason.sharding.topologies import Topology, topology, topology_devices
+from jaxreason.training.preflight.analysis import Report, analyse
+from jaxreason.training.preflight.programs import planned_programs
+
+SCHEMA = 1
+"""Of the JSON object; see `Preflight.as_json`."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known of a run before it runs.
+
+    Attributes:
+        topology: the slice.
+        slices: how many of it.
+        mesh: axis to devices along it.
+        reports: one per program.
+    """
+
+    topology: Topology
+    slices: int
+    mesh: dict[str, int]
+    reports: list[Report]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every program fits."""
+        return all(report.fits for report in self.reports)
+
+    def as_json(self) -> dict[str, Any]:
+        """One JSON object, bytes and seconds and FLOPs as plain numbers.
+
+        `schema` (1), `fits`, `topology` {name, slices, chips, hosts, devices, libtpu_name,
+        hbm_bytes}, `mesh` {axis: devices}, `versions` {jax, libtpu} and `programs`, a list of
+        {name, calls (in one training step), fits, refusal (of the compiler, or null), memory
+        {category: bytes on one device}, needed, available, undonated, seconds_to_compile, flops (of
+        all devices; null if not known), hbm_traffic (bytes on one device), traffic [{kind,
+        network, count, bytes (sent by one device), certain}], estimate {seconds, bound, compute,
+        hbm, ici, dcn, mfu} or null}. Everything under `estimate` is a roofline, not a measurement.
+        """
+        slice_ = self.topology
+        return {
+            "schema": SCHEMA,
+            "fits": self.fits,
+            "topology": {
+                "name": slice_.name,
+                "slices": self.slices,
+                "chips": slice_.chips * self.slices,
+                "hosts": slice_.hosts * self.slices,
+                "devices": slice_.devices * self.slices,
+                "libtpu_name": slice_.libtpu_name,
+                "hbm_bytes": slice_.chip.hbm_bytes,
+            },
+            "mesh": self.mesh,
+            "versions": {"jax": jax.__version__, "libtpu": _libtpu_version()},
+            "programs": [_report_json(report) for report in self.reports],
+        }
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    found = dataclasses.asdict(report)
+    if (estimate := report.estimate) is not None:
+        found["estimate"] |= {
+            "seconds": estimate.seconds,
+            "bound": estimate.bound,
+            "mfu": estimate.mfu,
+        }
+    return found
+
+
+def _libtpu_version() -> str:
+    from importlib.metadata import version
+
+    return version("libtpu")
+
+
+def topology_mesh(experiment: Any, name: str, slices: int = 1) -> Mesh:
+    """The mesh that the experiment would make on these slices.
+
+    Raises:
+        InputError: unknown topology, or a mesh that does not fit the devices.
+    """
+    return make_mesh(experiment.mesh, topology_devices(name, slices))
+
+
+def preflight(
+    experiment: Any,
+    name: str,
+    slices: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> Preflight:
+    """Compile every program that `experiment.run` would call on these slices.
+
+    Call `sharding.topologies.prepare_libtpu` before JAX is imported.
+
+    Args:
+        experiment: of any kind.
+        name: of the topology.
+        slices: how many.
+        say: told what is being compiled.
+
+    Raises:
+        InputError: fields that do not fit each other or the devices.
+        FailureError: a program does not compile for another reason than memory.
+    """
+    found = topology(name)
+    mesh = topology_mesh(experiment, name, slices)
+    reports = []
+    for planned in planned_programs(experiment, mesh):
+        say(f"compiling {planned.name} for {found.devices * slices} devices")
+        reports.append(analyse(planned, found, slices))
+    return Preflight(found, slices, dict(mesh.shape), reports)

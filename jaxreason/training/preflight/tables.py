@@ -1,0 +1,72 @@
+"""A preflight as text for people."""
+
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxreason.sharding.topologies import GIB
+from jaxreason.training.preflight.analysis import Report
+from jaxreason.training.preflight.run import Preflight
+
+
+def show(found: Preflight, file: TextIO) -> None:
+    """Print the verdict, memory, collectives and the estimate of every program."""
+    console = Console(file=file, highlight=False)
+    slice_, slices = found.topology, found.slices
+    mesh = " x ".join(f"{axis}={size}" for axis, size in found.mesh.items() if size > 1)
+    several = f"{slices} x " if slices > 1 else ""
+    console.print(
+        f"{several}{slice_.name}: {slice_.chips * slices} chips, {slice_.hosts * slices} hosts, "
+        f"{slice_.devices * slices} devices of {slice_.chip.hbm_bytes / GIB:.2f} GiB; "
+        f"mesh {mesh or 'of one device'}"
+    )
+    for report in found.reports:
+        _show_report(report, console)
+    console.print("fits" if found.fits else "does not fit")
+
+
+def _show_report(report: Report, console: Console) -> None:
+    often = "" if report.calls == 1 else f", {report.calls:g} calls a step"
+    console.print(f"\n{report.name}{often}")
+    table = Table("memory of a device", "GiB", show_header=True)
+    table.columns[1].justify = "right"
+    for name, count in report.memory.items():
+        table.add_row(name, f"{count / GIB:.3f}")
+    needed = "unknown" if report.needed is None else f"{report.needed / GIB:.3f}"
+    verdict = "fits" if report.fits else "does not fit"
+    table.add_row(f"needed: {verdict} {report.available / GIB:.2f}", needed, end_section=True)
+    console.print(table)
+    if report.refusal is not None:
+        console.print(f"the compiler: {report.refusal}")
+        return
+    if report.undonated:
+        console.print(f"{report.undonated / GIB:.3f} GiB of the state are not updated in place")
+    if report.traffic:
+        traffic = Table("collectives of a device", "network", "count", "GB sent")
+        for entry in report.traffic:
+            least = "" if entry.certain else "at least "
+            amounts = f"{least}{entry.count:g}", f"{least}{entry.bytes / 1e9:.3f}"
+            traffic.add_row(entry.kind, entry.network, *amounts)
+        console.print(traffic)
+    _show_estimate(report, console)
+
+
+def _show_estimate(report: Report, console: Console) -> None:
+    estimate = report.estimate
+    assert estimate is not None
+    flops = "" if report.flops is None else f"{report.flops / 1e12:.4g} TFLOP by formula; "
+    console.print(
+        f"{flops}compiled in {report.seconds_to_compile:.0f} s\n"
+        f"estimate (roofline, nothing was run): {seconds(estimate.seconds)} a call, bound by "
+        f"{estimate.bound}: compute {seconds(estimate.compute)}, HBM {seconds(estimate.hbm)}, "
+        f"ICI {seconds(estimate.ici)}, DCN {seconds(estimate.dcn)}"
+        + ("" if estimate.mfu is None else f"; MFU at most {100 * estimate.mfu:.0f} %")
+    )
+
+
+def seconds(value: float) -> str:
+    """A duration with a unit that suits it."""
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{1e3 * value:.2f} ms" if value >= 1e-3 else f"{1e6 * value:.0f} us"
