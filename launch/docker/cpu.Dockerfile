@@ -9,7 +9,7 @@ COPY launch/constraints.txt launch/constraints.txt
 COPY jaxreason jaxreason
 # Bytecode is compiled here: without it, and with no right to write it, `import jax` takes ten
 # seconds in every process.
-RUN pip install --no-cache-dir --compile --constraint launch/constraints.txt ".[hf]"
+RUN pip install --no-cache-dir --compile --constraint launch/constraints.txt ".[hf,gcs]"
 COPY experiments experiments
 USER 1000
 ENTRYPOINT ["jaxreason"]

@@ -13,7 +13,7 @@ COPY launch/constraints.txt launch/constraints.txt
 COPY jaxreason jaxreason
 # k8s: how JAX finds the other processes on Kubernetes.
 RUN pip install --no-cache-dir --compile --constraint launch/constraints.txt \
-    ".[hf,cuda${CUDA},k8s]"
+    ".[hf,gcs,cuda${CUDA},k8s]"
 COPY experiments experiments
 USER 1000
 ENTRYPOINT ["jaxreason"]

@@ -6,7 +6,7 @@ WORKDIR /opt/jaxreason
 COPY pyproject.toml README.md ./
 COPY launch/constraints.txt launch/constraints.txt
 COPY jaxreason jaxreason
-RUN pip install --no-cache-dir --compile --constraint launch/constraints.txt ".[hf,tpu]"
+RUN pip install --no-cache-dir --compile --constraint launch/constraints.txt ".[hf,gcs,tpu]"
 COPY experiments experiments
 USER 1000
 ENTRYPOINT ["jaxreason"]
