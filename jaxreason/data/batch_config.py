@@ -16,7 +16,8 @@ class BatchConfig:
     """How examples become batches; checked, and kept in the iterator's state.
 
     Attributes:
-        batch_size: rows per batch of this process (for "buckets": of the longest bucket).
+        batch_size: rows per batch, of all processes together (for "buckets": of the longest
+            bucket).
         length: tokens per row; no example may be longer.
         packing: "packed" lays whole examples end to end, "buckets" has one example per row and one
             shape per length bucket, "padded" has one example per row and one shape.
@@ -27,10 +28,13 @@ class BatchConfig:
         seed: of the shuffle.
         epochs: None repeats for ever; else the stream ends, its last batches filled up with empty
             rows, every example having appeared exactly `epochs` times.
-        process_index: this process.
-        process_count: processes that share each epoch.
+        streams: packers that work side by side: stream s takes examples s, s + streams, ... of
+            each epoch's order and fills its part of the rows of every batch. It decides which
+            example goes where, so a run keeps it, and can then go on with any number of processes
+            that divides it. 0 takes as many as the batch has shares when the run begins (one for
+            each process whose devices hold rows of their own).
         overflow: what to do about an example longer than `length`: "error" or "drop" (counted).
-        window: examples that wait to be packed; more fill better and start later.
+        window: examples that wait to be packed in each stream; more fill better and start later.
     """
 
     batch_size: int
@@ -41,8 +45,7 @@ class BatchConfig:
     loss_on: str = "completion"
     seed: int = 0
     epochs: int | None = None
-    process_index: int = 0
-    process_count: int = 1
+    streams: int = 0
     overflow: str = "error"
     window: int = 128
 
@@ -55,17 +58,19 @@ class BatchConfig:
             value = getattr(self, field)
             if value not in choices:
                 raise InputError(f"{field} is {value!r}; expected one of {', '.join(choices)}")
-        for field in ("batch_size", "length", "row_multiple", "process_count", "window"):
+        for field in ("batch_size", "length", "row_multiple", "window"):
             if getattr(self, field) < 1:
                 raise InputError(f"{field} is {getattr(self, field)}; it must be at least 1")
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"epochs is {self.epochs}; it must be at least 1, or None for ever")
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; it must be at least 0")
-        if not 0 <= self.process_index < self.process_count:
+        if self.streams < 0:
+            raise InputError(f"streams is {self.streams}; it must be at least 0")
+        if self.streams and self.batch_size % self.streams:
             raise InputError(
-                f"process_index is {self.process_index}; it must be at least 0 and less than "
-                f"process_count ({self.process_count})"
+                f"batch_size is {self.batch_size}; it must be a multiple of streams "
+                f"({self.streams})"
             )
         if self.packing == "buckets":
             self._check_buckets()
@@ -73,10 +78,10 @@ class BatchConfig:
             raise InputError(f"buckets is given but packing is {self.packing!r}, not 'buckets'")
 
     def _check_buckets(self) -> None:
-        if self.process_count > 1:
+        if self.streams > 1:
             raise InputError(
-                f"packing 'buckets' with process_count {self.process_count}: the shape of a batch "
-                "would differ from process to process; use packing 'packed' or 'padded'"
+                f"packing 'buckets' with {self.streams} streams: the shape of a batch would differ "
+                "from stream to stream; use packing 'packed' or 'padded'"
             )
         if self.batch_size % self.row_multiple:
             raise InputError(
@@ -110,9 +115,16 @@ class BatchConfig:
             (tokens // length // multiple * multiple, length) for length in self.bucket_lengths
         )
 
+    @property
+    def rows_per_stream(self) -> int:
+        """Rows of a batch that one stream fills."""
+        return self.batch_size // max(1, self.streams)
+
     def planner(self) -> Planner:
-        """A fresh planner."""
+        """A fresh planner of one stream."""
         if self.packing == "packed":
-            return PackingPlanner(self.batch_size, self.length, self.window)
+            return PackingPlanner(self.rows_per_stream, self.length, self.window)
+        if self.packing == "padded":
+            return BucketPlanner([self.length], [self.rows_per_stream])
         row_counts, lengths = zip(*self.shapes, strict=True)
         return BucketPlanner(lengths, row_counts)

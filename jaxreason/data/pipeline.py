@@ -1,14 +1,14 @@
 """From a source of examples to an endless, resumable stream of training batches.
 
-source -> shuffle (a new order each epoch) -> this process's share -> repeat -> rows -> batches ->
-prefetch in a thread. Source, share, repeat and prefetch are Grain's operators; rows are planned by
+source -> shuffle (a new order each epoch) -> streams -> repeat -> rows -> batches -> prefetch in a
+thread. Source, streams, repeat and prefetch are Grain's operators; rows are planned by
 `jaxreason.data.packing`.
 """
 
 import functools
 import weakref
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import grain
@@ -16,7 +16,8 @@ import numpy as np
 from grain.experimental import ThreadPrefetchDatasetIterator
 
 from jaxreason.data.batch_config import BatchConfig
-from jaxreason.data.packing import assemble
+from jaxreason.data.shares import check_share, share_rows
+from jaxreason.data.streams import ExampleStream
 from jaxreason.errors import InputError
 
 
@@ -35,23 +36,35 @@ class Source(Protocol):
 
 
 def training_batches(
-    source: Source, *, pad_id: int, prefetch: int = 2, **fields: Any
+    source: Source,
+    *,
+    pad_id: int,
+    prefetch: int = 2,
+    share_index: int = 0,
+    share_count: int = 1,
+    **fields: Any,
 ) -> "TrainingBatches":
     """A stream of batches `tokens, targets_mask, segments, positions`, numpy [rows, length].
 
+    The shares of a batch together are, in order, the batch that a single share with the same number
+    of streams makes. All end at the same step.
+
     Iterators have `get_state` / `set_state` (plain JSON) and save themselves in an Orbax
     checkpoint; a restored iterator yields the same batches bit for bit, also from the middle of a
-    row. `iterator.dropped` counts the examples left out because they did not fit.
+    row. The states of all shares, joined by `merge_states`, are good for any number of shares.
+    `dropped`, `examples` and `fill` of an iterator count what its own share was given.
 
     Args:
         source: `len(source)` examples by index.
         pad_id: token id of the padding.
         prefetch: batches made ahead in a thread; 0 makes them in the caller's.
+        share_index: which part of the rows of every batch to make.
+        share_count: number of parts; it must divide the number of streams.
         **fields: fields of `BatchConfig`: `batch_size` and `length`, and what differs from the
-            defaults.
+            defaults; `streams` 0 stands for `share_count`.
 
     Raises:
-        InputError: on a bad field, on an unknown field, or if a process gets no example; while
+        InputError: on a bad field, on an unknown field, or if a stream gets no example; while
             iterating, if an example is longer than `length` and `overflow` is "error".
     """
     unknown = sorted(set(fields) - set(BatchConfig.__dataclass_fields__))
@@ -60,13 +73,16 @@ def training_batches(
             f"unknown field {unknown[0]!r} of training_batches; expected some of "
             + ", ".join(BatchConfig.__dataclass_fields__)
         )
+    check_share(share_index, share_count)
     config = BatchConfig(**fields)
-    if len(source) < config.process_count:
+    config = replace(config, streams=config.streams or share_count)
+    if len(source) < config.streams:
         raise InputError(
-            f"the data set has {len(source)} examples for {config.process_count} processes; "
-            "each needs at least one"
+            f"the data set has {len(source)} examples for {config.streams} streams; each needs at "
+            "least one"
         )
-    return TrainingBatches(_PlannedBatches(source, config, pad_id), config, prefetch)
+    planned = _PlannedBatches(source, config, pad_id, share_index, share_count)
+    return TrainingBatches(planned, config, prefetch)
 
 
 class _Prefetch(ThreadPrefetchDatasetIterator):
@@ -126,18 +142,22 @@ class TrainingIterator(grain.DatasetIterator):
     @property
     def dropped(self) -> int:
         """Examples left out because they were longer than a row."""
-        return self.get_state()["dropped"]
+        return self._total("dropped")
 
     @property
     def examples(self) -> int:
         """Examples handed out."""
-        return self.get_state()["examples"]
+        return self._total("examples")
 
     @property
     def fill(self) -> float:
         """Share of the positions handed out that hold a token, not padding."""
+        return self._total("tokens") / max(1, self._total("slots"))
+
+    def _total(self, name: str) -> int:
         state = self.get_state()
-        return state["tokens"] / max(1, state["slots"])
+        parts = state["streams"].values() if "streams" in state else [state]
+        return sum(part[name] for part in parts)
 
 
 class _Shuffle(grain.MapDataset):
@@ -173,19 +193,19 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class _PlannedBatches(grain.IterDataset):
-    """Reads the stream in order and lays it out as batches."""
+    """Runs the streams of a share and joins their rows to batches."""
 
-    def __init__(self, source: Source, config: BatchConfig, pad_id: int):
+    def __init__(
+        self, source: Source, config: BatchConfig, pad_id: int, share_index: int, share_count: int
+    ):
         super().__init__()
         self._config = config
         self._pad_id = pad_id
-        share = _Shuffle(grain.MapDataset.source(source), config.seed).slice(
-            slice(config.process_index, None, config.process_count)
-        )
-        self._share_length = len(share)
-        self._stream = share.repeat(config.epochs)
+        self._order = _Shuffle(grain.MapDataset.source(source), config.seed)
+        self._own = share_rows("streams", config.streams, share_index, share_count)
+        self._last_batch = functools.cache(self._count_others)
         # JSON turns tuples into lists; compare like with like.
-        self._identity = {
+        self.identity = {
             **asdict(config),
             "buckets": list(config.buckets) if config.buckets else None,
             "source_length": len(source),
@@ -193,93 +213,57 @@ class _PlannedBatches(grain.IterDataset):
         }
 
     def __iter__(self) -> "_PlannedIterator":
-        return _PlannedIterator(
-            self._stream, self._share_length, self._config, self._pad_id, self._identity
+        own = {str(number): self._stream(number) for number in self._own}
+        return _PlannedIterator(own, self._last_batch, self.identity)
+
+    def _stream(self, number: int) -> ExampleStream:
+        part = self._order.slice(slice(number, None, self._config.streams))
+        return ExampleStream(
+            part.repeat(self._config.epochs), len(part), self._config, self._pad_id
         )
+
+    def _count_others(self) -> int:
+        """Batches after which the streams of all other shares have ended.
+
+        How many rows examples fill is known only once their lengths are, so all are read. It is
+        asked for at the end of finite data alone.
+        """
+        others = set(range(self._config.streams)) - set(self._own)
+        return max((self._stream(number).count_batches() for number in others), default=0)
 
 
 class _PlannedIterator(grain.DatasetIterator):
     def __init__(
         self,
-        stream: grain.MapDataset,
-        share_length: int,
-        config: BatchConfig,
-        pad_id: int,
+        streams: dict[str, ExampleStream],
+        last_batch: Callable[[], int],
         identity: dict[str, Any],
     ):
         super().__init__()
-        self._stream = stream
-        self._stream_length = len(stream)
-        self._share_length = share_length
-        self._config = config
-        self._pad_id = pad_id
+        self._streams = streams
+        self._last_batch = last_batch
         self._identity = identity
-        self._planner = config.planner()
-        self._held: dict[int, Mapping[str, Any]] = {}
-        self._counts = {"position": 0, "dropped": 0, "examples": 0, "tokens": 0, "slots": 0}
-        self._dropped_in_a_row = 0
-        self._peeked: Mapping[str, Any] | None = None
 
     def __next__(self) -> dict[str, np.ndarray]:
-        plan = None
-        while plan is None and (example := self._upcoming()) is not None:
-            position = self._counts["position"]
-            self._held[position] = example
-            plan = self._planner.add(position, len(example["tokens"]))
-            self._counts["position"] = position + 1
-            self._peeked = None
-        if plan is None:
-            plan = self._planner.flush()
-        if plan is None:
-            raise StopIteration
-        batch = assemble(plan, self._held, loss_on=self._config.loss_on, pad_id=self._pad_id)
-        for position in (position for row in plan.rows for position in row):
-            self._counts["examples"] += 1
-            self._counts["tokens"] += len(self._held.pop(position)["tokens"])
-        self._counts["slots"] += plan.row_count * plan.length
-        if self._config.overflow == "drop":
-            # What is dropped right after a batch counts with it, or the last would go uncounted.
-            self._upcoming()
-        return batch
-
-    def _upcoming(self) -> Mapping[str, Any] | None:
-        """The example at the position, moved on over dropped ones; None at the end."""
-        while self._peeked is None and self._counts["position"] < self._stream_length:
-            example = self._stream[self._counts["position"]]
-            if self._fits(example):
-                self._peeked = example
-            else:
-                self._counts["position"] += 1
-        return self._peeked
-
-    def _fits(self, example: Mapping[str, Any]) -> bool:
-        size, length = len(example["tokens"]), self._config.length
-        if size <= length:
-            self._dropped_in_a_row = 0
-            return True
-        if self._config.overflow == "error":
-            raise InputError(
-                f"example {example['index']} has {size} tokens but length is {length}; raise "
-                "length, or set overflow to 'drop' to leave such examples out and count them"
-            )
-        self._counts["dropped"] += 1
-        self._dropped_in_a_row += 1
-        # Two epochs' worth of consecutive examples surely contains a whole epoch.
-        if self._dropped_in_a_row >= min(2 * self._share_length, self._stream_length):
-            raise InputError(
-                f"none of the {self._share_length} examples fits into length {length}; the last "
-                f"one has {size} tokens"
-            )
-        return False
+        plans = [stream.plan() for stream in self._streams.values()]
+        if all(plan is None for plan in plans):
+            # Every share ends with the longest stream: a step needs them all.
+            given = next(iter(self._streams.values())).batches
+            if given >= self._last_batch():
+                raise StopIteration
+        parts = [
+            stream.lay_out(plan) for stream, plan in zip(self._streams.values(), plans, strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def get_state(self) -> dict[str, Any]:
-        return {
-            **self._counts,
-            "planner": self._planner.get_state(),
-            "identity": dict(self._identity),
-        }
+        streams = {name: stream.get_state() for name, stream in self._streams.items()}
+        return {"identity": dict(self._identity), "streams": streams}
 
     def set_state(self, state: dict[str, Any]) -> None:
+        state = _of_streams(state)
         for field, value in self._identity.items():
             saved = state["identity"].get(field)
             if saved != value:
@@ -287,13 +271,17 @@ class _PlannedIterator(grain.DatasetIterator):
                     f"the saved data position belongs to a pipeline with {field} {saved!r}, this "
                     f"one has {value!r}; resume with the same value or start a new run"
                 )
-        self._counts = {name: state[name] for name in self._counts}
-        self._dropped_in_a_row = 0
-        self._peeked = None
-        held = (row for rows in state["planner"].values() for row in rows)
-        positions = [position for row in held for position in row]
-        self._held = {position: self._stream[position] for position in positions}
-        self._planner = self._config.planner()
-        self._planner.set_state(
-            state["planner"], lambda position: len(self._held[position]["tokens"])
-        )
+        for name, stream in self._streams.items():
+            if name not in state["streams"]:
+                raise InputError(
+                    f"the saved data position has streams {', '.join(state['streams'])}, but not "
+                    f"{name}; states of all shares must be merged before one is restored"
+                )
+            stream.set_state(state["streams"][name])
+
+
+def _of_streams(state: dict[str, Any]) -> dict[str, Any]:
+    """A state; one that was saved before there were streams has the fields of its only one."""
+    if "streams" in state:
+        return state
+    return {"identity": {**state["identity"], "streams": 1}, "streams": {"0": state}}

@@ -1,10 +1,10 @@
 """Checkpoints: asynchronous, atomic, readable onto any mesh, and checked when they are read.
 
 `checkpoints/<step>/` is an Orbax checkpoint of two trees, `params` and `training` (the rest of the
-train state). Its custom metadata hold JSON text: position in the data, sums of the open metrics
-row, structure and fingerprint of the state. Orbax writes under a temporary name and renames at the
-end, so a directory with a plain number is complete. What the disk did to it since is found by
-reading: the restored state must have the fingerprint it was saved with.
+train state). Its custom metadata hold JSON text: position of the whole run in the data, sums of the
+open metrics row, structure and fingerprint of the state. Orbax writes under a temporary name and
+renames at the end, so a directory with a plain number is complete. What the disk did to it since is
+found by reading: the restored state must have the fingerprint it was saved with.
 """
 
 import json
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from jaxreason.data.streams import merge_states
 from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.sharding.placement import agree
 from jaxreason.training.fingerprint import fingerprint, first_difference, structure
 from jaxreason.training.state import TrainState
 from jaxreason.types import Params
@@ -42,17 +42,6 @@ def checkpoint_steps(run_directory: str | Path) -> list[int]:
     return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit())
 
 
-def _gather(item: Any) -> list[Any]:
-    """One JSON item of every process, in order, on all of them."""
-    if jax.process_count() == 1:
-        return [item]
-    text = np.frombuffer(json.dumps(item).encode(), np.uint8)
-    longest = int(np.max(multihost_utils.process_allgather(np.int32(text.size))))
-    padded = np.full(longest, ord(" "), np.uint8)
-    padded[: text.size] = text
-    return [json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded)]
-
-
 def _parts(state: TrainState) -> dict[str, Any]:
     """What Orbax stores as two separate trees, so that `params` can be read alone."""
     rest: Any = state
@@ -70,6 +59,18 @@ def _read_extra(path: Path) -> dict[str, Any]:
     if not intact:
         raise _Damaged("its metadata do not have their checksum")
     return json.loads(extra["json"])
+
+
+def _data_state(path: Path, saved: Any) -> Any:
+    """The data state of the run; older checkpoints have one for each process."""
+    if not isinstance(saved, list):
+        return saved
+    if len(saved) != 1:
+        raise InputError(
+            f"checkpoint {path} was saved by an earlier version with {len(saved)} data positions, "
+            "one for each process, which cannot be joined; start a new run"
+        )
+    return saved[0]
 
 
 def _first_line(error: Exception) -> str:
@@ -204,7 +205,7 @@ class Checkpoints:
         self.wait()
         body = {
             **extra,
-            "data": _gather(data_state),
+            "data": merge_states(agree(data_state)),
             "structure": structure(state),
             "fingerprint": fingerprint(state),
         }
@@ -232,10 +233,11 @@ class Checkpoints:
         A damaged one is reported and moved to `damaged/` in the run directory.
 
         Returns:
-            The state and `extra` (`data` is this process's own), or None if there is none.
+            The state and `extra`, or None if there is none. Its `data` is that of the whole run,
+            good for any number of processes.
 
         Raises:
-            InputError: it belongs to another model, or another number of processes.
+            InputError: it belongs to another model.
             FailureError: there are checkpoints, but all are damaged.
         """
         steps = checkpoint_steps(self._run)
@@ -248,12 +250,7 @@ class Checkpoints:
             except _Damaged as damage:
                 self._set_aside(step, str(damage))
                 continue
-            if len(extra["data"]) != jax.process_count():
-                raise InputError(
-                    f"checkpoint {path} holds the data position of {len(extra['data'])} "
-                    f"processes, but this run has {jax.process_count()}: use as many"
-                )
-            return state, {**extra, "data": extra["data"][jax.process_index()]}
+            return state, {**extra, "data": _data_state(path, extra["data"])}
         if steps:
             raise FailureError(
                 f"all checkpoints of {self._run} are damaged (steps {steps}, now in damaged/); "

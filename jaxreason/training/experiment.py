@@ -22,12 +22,14 @@ from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.objectives import next_token
 from jaxreason.rewards import Reward, maze_reward
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
-from jaxreason.sharding.placement import place_batch
+from jaxreason.sharding.placement import data_share, place_everywhere, to_host
 from jaxreason.tokens import MazeVocabulary
+from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.parts import TrainingParts, next_token_shapes
+from jaxreason.training.runs import read_config
 from jaxreason.types import Completions, Params
 
 
@@ -107,7 +109,7 @@ class NextTokenExperiment:
             objective=next_token(model, self.loss_chunk or None),
             model_init=model.init,
             optimizer=make_optimizer(self.optimizer),
-            batch_shapes=[next_token_shapes(*shape) for shape in process_batch(self, mesh).shapes],
+            batch_shapes=[next_token_shapes(*shape) for shape in run_batch(self, mesh).shapes],
             flops_per_token=training_flops_per_token(shapes, self.batch.length),
         )
 
@@ -167,13 +169,19 @@ def run_experiment(
         InputError: fields that do not fit each other, or a directory of another experiment.
         FailureError: see `training.loop.train`.
     """
-    e = experiment
-    mesh = experiment_mesh(e)
+    mesh = experiment_mesh(experiment)
+    share = data_share(mesh)
+    e = with_streams(experiment, run_directory, share.count)
     parts = e.parts(mesh)
-    vocabulary = e.vocabulary()
-    batch = process_batch(e, mesh)
+    batch = run_batch(e, mesh)
     fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    source = e.source()
+    batches = training_batches(
+        e.source(),
+        pad_id=e.vocabulary().pad,
+        share_index=share.index,
+        share_count=share.count,
+        **fields,
+    )
     return train(
         run_directory,
         objective=parts.objective,
@@ -181,7 +189,7 @@ def run_experiment(
         optimizer=parts.optimizer,
         optimizer_config=e.optimizer,
         train_config=e.train,
-        batches=training_batches(source, pad_id=vocabulary.pad, **fields),
+        batches=batches,
         mesh=mesh,
         evaluate_fn=validation_loss(e, mesh) if e.train.evaluate_every else None,
         config_json=e.as_json(),
@@ -190,8 +198,27 @@ def run_experiment(
     )
 
 
-def process_batch(experiment: NextTokenExperiment, mesh: Mesh | None) -> BatchConfig:
-    """The batches of this process.
+def with_streams(
+    experiment: NextTokenExperiment, run_directory: str | Path, shares: int
+) -> NextTokenExperiment:
+    """The experiment with `batch.streams` settled: a run keeps those it has begun with.
+
+    Args:
+        experiment: what to train.
+        run_directory: of the run, begun or not.
+        shares: how many parts a batch has now.
+    """
+    run = Path(run_directory)
+    begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
+    streams = experiment.batch.streams or shares
+    if begun and not experiment.batch.streams and (run / "config.json").exists():
+        # Runs of before there were streams had one.
+        streams = read_config(run).get("batch", {}).get("streams", 1)
+    return replace(experiment, batch=replace(experiment.batch, streams=streams))
+
+
+def run_batch(experiment: NextTokenExperiment, mesh: Mesh | None) -> BatchConfig:
+    """The batches of a run, of all processes together.
 
     The rows of every bucket are made to fit mesh and micro-batches; a run that is to change its
     mesh sets `batch.row_multiple` to a common multiple from the start, or buckets would change.
@@ -199,15 +226,12 @@ def process_batch(experiment: NextTokenExperiment, mesh: Mesh | None) -> BatchCo
     Raises:
         InputError: the rows cannot be split over mesh and micro-batches.
     """
-    batch = replace(
-        experiment.batch, process_index=jax.process_index(), process_count=jax.process_count()
-    )
+    batch = experiment.batch
     sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     parts = sharing * experiment.train.accumulation
-    if batch.batch_size * batch.process_count % parts:
+    if batch.batch_size % parts:
         raise InputError(
-            f"batch.batch_size is {batch.batch_size} on each of {batch.process_count} processes; "
-            f"together they must be a multiple of train.accumulation "
+            f"batch.batch_size is {batch.batch_size}; it must be a multiple of train.accumulation "
             f"({experiment.train.accumulation}) x mesh axes replica x fsdp ({sharing})"
         )
     if batch.packing != "buckets":
@@ -228,9 +252,8 @@ def validation_loss(experiment: NextTokenExperiment, mesh: Mesh | None) -> Any:
     The examples are those of the validation split, which shares no problem with training.
     """
     e = experiment
-    # Every process makes all rows and keeps its own, as many as in training.
-    rows = e.batch.batch_size * jax.process_count()
-    config = replace(e.batch, batch_size=rows, packing="packed", buckets=None, epochs=1)
+    # Every process makes all rows, so the numbers do not depend on how many there are.
+    config = replace(e.batch, packing="packed", buckets=None, epochs=1, streams=1)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     objective = next_token(e.transformer(), e.loss_chunk or None)
 
@@ -245,14 +268,10 @@ def validation_loss(experiment: NextTokenExperiment, mesh: Mesh | None) -> Any:
         if not batches:
             held_out = e.source(split="validation", count=e.validation_examples)
             stream = training_batches(held_out, pad_id=e.vocabulary().pad, **fields)
-            first = e.batch.batch_size * jax.process_index()
-            batch: Any
-            for batch in stream:
-                mine = {n: x[first : first + e.batch.batch_size] for n, x in batch.items()}
-                batches.append(place_batch(mine, mesh))
+            batches.extend(place_everywhere(batch, mesh) for batch in stream)
         totals: dict[str, np.ndarray] = {}
         for batch in batches:
-            for name, pair in jax.device_get(measure(params, batch)).items():
+            for name, pair in to_host(measure(params, batch)).items():
                 totals[name] = totals.get(name, np.zeros(2)) + np.array(pair)
         return {
             f"validation_{name}": float(total / max(count, 1.0))

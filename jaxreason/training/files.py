@@ -20,9 +20,16 @@ FREE_FIELDS = (
     "train.keep_every",
     "train.max_consecutive_skipped",
     "train.tensorboard",
+    "train.step_timeout",
     "mesh",
 )
 """Fields of config.json that may differ when a run is resumed; a name covers what is below it."""
+
+RETIRED_FIELDS = ("batch.process_index", "batch.process_count")
+"""Fields that only older runs have; they say nothing about the run."""
+
+IMPLIED = {"batch.streams": 1}
+"""What holds in a run from before there was such a field."""
 
 
 @contextmanager
@@ -117,7 +124,9 @@ def settle_config(
             raise InputError(f"{path} is not JSON ({error}); restore it or start a new run") from (
                 error
             )
-        before, after = flatten(old), flatten(new)
+        after = flatten(new)
+        before = {name: value for name, value in IMPLIED.items() if name in after}
+        before |= {n: value for n, value in flatten(old).items() if n not in RETIRED_FIELDS}
         missing = object()
         differing = [
             f"{name} ({before.get(name, 'absent')!r} then, {after.get(name, 'absent')!r} now)"

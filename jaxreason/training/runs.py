@@ -48,6 +48,10 @@ BESIDES = ("kind", "origin", "algorithm")
 """What config.json holds that is no field of the experiment."""
 
 
+_RETIRED = {"batch": ("process_index", "process_count")}
+"""What config.json of older runs holds besides, and what says nothing about the run."""
+
+
 class Run(typing.NamedTuple):
     """A trained model found by its run directory.
 
@@ -202,9 +206,10 @@ def experiment_from_json(config: Mapping[str, Any]) -> Any:
     if kind not in KINDS:
         raise InputError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
     module, name = KINDS[kind]
-    fields = {
-        key: value for key, value in config.items() if key not in ("kind", "origin", "algorithm")
-    }
+    fields = {key: value for key, value in config.items() if key not in BESIDES}
+    for section, names in _RETIRED.items():
+        if isinstance(fields.get(section), Mapping):
+            fields[section] = {k: v for k, v in fields[section].items() if k not in names}
     return _from_json(getattr(importlib.import_module(module), name), fields, "")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -241,5 +242,23 @@ def test_a_read_that_fails_for_other_reasons_does_not_condemn_checkpoints(run, m
 
     monkeypatch.setattr("orbax.checkpoint.v1.load_checkpointables", fail)
     with pytest.raises(FailureError, match=r"could not be read .* left alone"):
+        restore(run)
+    assert checkpoint_steps(run) == [1, 2]
+
+
+def test_a_checkpoint_with_a_list_of_one_data_position_is_still_read(run):
+    path = run / "checkpoints" / "2" / "_CHECKPOINT_METADATA"
+    document = json.loads(path.read_text())
+    saved = document["custom_metadata"]
+
+    def keep(data):
+        saved["json"] = json.dumps({**json.loads(saved["json"]), "data": data})
+        saved["crc32"] = zlib.crc32(saved["json"].encode())
+        path.write_text(json.dumps(document))
+
+    keep([{"index": 2}])
+    assert restore(run)[1]["data"] == {"index": 2}
+    keep([{"index": 2}, {"index": 2}])
+    with pytest.raises(InputError, match="with 2 data positions, one for each process"):
         restore(run)
     assert checkpoint_steps(run) == [1, 2]
