@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxreason.cli.options import parse_options
+from jaxreason.cli.processes import PROCESSES_HELP, run_processes, take, take_process_flags
 from jaxreason.errors import InputError
+from jaxreason.paths import local_path
 
 HELP = "train a model as an experiment file describes"
 
@@ -19,12 +20,13 @@ _USAGE = f"""usage: jaxreason train FILE [--run DIRECTORY] [--FIELD VALUE ...]
   --FIELD VALUE    any field of the experiment, such as --train.steps 100;
                    `jaxreason train FILE --help` lists them
 
-exit codes: 0 done, 1 failure, 2 bad input, 42 stopped by SIGTERM with a checkpoint saved
-"""
+{PROCESSES_HELP}"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Runs the subcommand; returns 0, or 42 if SIGTERM stopped the run and it can continue.
+
+    Several processes that do not end with one of these end here, with their own exit code.
 
     Raises:
         InputError: bad experiment file or field.
@@ -36,10 +38,13 @@ def run(argv: Sequence[str]) -> int:
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
         raise InputError(f"expected an experiment file before {arguments[0]!r}: train FILE ...")
-    file = Path(arguments.pop(0))
-    directory = _take(arguments, "--run") or f"runs/{file.stem}"
+    file = local_path(arguments.pop(0), "experiment file")
+    directory = take(arguments, "--run") or f"runs/{file.stem}"
+    flags = take_process_flags(arguments)
 
     # JAX takes a second to import; usage errors above do not wait for it.
+    import jax
+
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
     from jaxreason.training.preemption import Preempted
@@ -49,22 +54,14 @@ def run(argv: Sequence[str]) -> int:
     experiment = parse_options(type(default), arguments, f"jaxreason train {file}", default)
     enable_compilation_cache()
     keep_freed_memory()
-    try:
-        experiment.run(directory)
-    except Preempted as stop:
-        print(f"jaxreason: {stop}; run the same command again to go on", file=sys.stderr)
-        return stop.exit_code
-    return 0
 
+    def work() -> int:
+        try:
+            experiment.run(directory)
+        except Preempted as stop:
+            if jax.process_index() == 0:
+                print(f"jaxreason: {stop}; run the same command again to go on", file=sys.stderr)
+            return stop.exit_code
+        return 0
 
-def _take(arguments: list[str], option: str) -> str | None:
-    """Remove `option VALUE` or `option=VALUE` from the arguments and return the value."""
-    for i, argument in enumerate(arguments):
-        if argument == option:
-            if i + 1 == len(arguments):
-                raise InputError(f"{option} needs a value")
-            arguments.pop(i)
-            return arguments.pop(i)
-        if argument.startswith(option + "="):
-            return arguments.pop(i).split("=", 1)[1]
-    return None
+    return run_processes(flags, work)

@@ -1,11 +1,13 @@
 """Joining the processes of a run, before any device is touched."""
 
+import socket
 import sys
 
 import jax
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.sharding.clusters import Layout, find_layout, is_loopback
+from jaxreason.sharding.lost import end_on_abort
 
 
 def start_processes(
@@ -30,7 +32,10 @@ def start_processes(
     Raises:
         InputError: a value that does not fit, found before any wait; a coordinator that means
             another machine on every host; or devices were used before.
-        FailureError: not all processes came in time, or the cluster cannot be asked.
+        FailureError: process 0 cannot use its port, or the cluster cannot be asked.
+
+    If not all processes come in time, JAX's runtime aborts those that wait; they end with exit
+    code 43 (`sharding.lost`).
     """
     if timeout < 1:
         raise InputError(f"timeout is {timeout} seconds; it must be at least 1")
@@ -39,6 +44,13 @@ def start_processes(
         return
     if jax.distributed.is_initialized():
         raise InputError("the processes of this run have been joined before; start them once")
+    missed = (
+        f"the {layout.processes} processes (found through {layout.found}) did not all meet at "
+        f"{layout.coordinator} within {timeout} s"
+    )
+    if layout.process == 0:
+        _check_port(layout)
+    end_on_abort(layout.process, missed)
     try:
         _initialize(layout, timeout)
     except Exception as error:
@@ -48,10 +60,8 @@ def start_processes(
                 "and let experiment files make no arrays while they are read"
             ) from error
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise FailureError(
-            f"process {layout.process} of {layout.processes} ({layout.found}) could not meet the "
-            f"others at {layout.coordinator} within {timeout} s: {reason}"
-        ) from error
+        raise FailureError(f"process {layout.process}: {missed}: {reason}") from error
+    end_on_abort(layout.process, "another process died, or JAX's runtime aborted this one")
     devices = jax.device_count()
     if layout.process == 0:
         local = ", all on this host" if is_loopback(layout.coordinator.rpartition(":")[0]) else ""
@@ -76,3 +86,17 @@ def _initialize(layout: Layout, timeout: int) -> None:
             layout.coordinator if is_loopback(layout.coordinator.rpartition(":")[0]) else None
         ),
     )
+
+
+def _check_port(layout: Layout) -> None:
+    """The runtime crashes on a port that is taken, so it is tried first."""
+    port = int(layout.coordinator.rpartition(":")[2])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise FailureError(
+                f"process 0 cannot listen at port {port} of its host ({error.strerror}); give a "
+                "--coordinator with a free one"
+            ) from error

@@ -16,18 +16,20 @@ class Clock:
     Whatever no `measure` covers is `other`. `step` is the time the host spends dispatching steps
     and waiting for them, so data loading that hides behind the device costs nothing here. RL spends
     time on `sampling` completions, on their `reward`, and on `scoring` them (log-probabilities,
-    values, advantages).
+    values, advantages). `parts` are those under way, outermost first.
     """
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._inner = 0.0
+        self.parts: tuple[str, ...] = ()
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
         """Count the time inside as `part`; a measure within a measure counts as its own only."""
         outer, self._inner = self._inner, 0.0
+        around, self.parts = self.parts, (*self.parts, part)
         start = time.perf_counter()
         try:
             yield
@@ -35,6 +37,7 @@ class Clock:
             spent = time.perf_counter() - start
             self._seconds[part] += spent - self._inner
             self._inner = outer + spent
+            self.parts = around
 
     def seconds(self) -> dict[str, float]:
         """Seconds by part up to now, and `wall`, their sum."""

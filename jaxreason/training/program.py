@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.sharding.placement import agree
+from jaxreason.sharding.together import same_on_all, tell_others
 from jaxreason.training.checkpoint import Checkpoints, checkpoint_steps
 from jaxreason.training.clock import Clock
 from jaxreason.training.files import claim, settle_config
@@ -19,6 +21,7 @@ from jaxreason.training.preemption import Preempted, Termination, termination
 from jaxreason.training.progress import Progress
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.state import TrainState
+from jaxreason.training.watchdog import Watchdog, watching
 from jaxreason.types import Metrics, Params
 
 
@@ -38,6 +41,10 @@ class TrainConfig:
         keep_every: checkpoints at multiples of this step are kept for good; 0 for none.
         max_consecutive_skipped: non-finite steps in a row after which the run fails.
         tensorboard: also write TensorBoard event files.
+        step_timeout: seconds without a finished step after which a process dumps its stacks into
+            `stacks/` and ends with exit code 43, to be started again; compiling, an evaluation or
+            a checkpoint may each take six times as long. 0 for never; by default 600 with several
+            processes and 0 with one.
     """
 
     steps: int = 1000
@@ -50,11 +57,13 @@ class TrainConfig:
     keep_every: int = 0
     max_consecutive_skipped: int = 10
     tensorboard: bool = False
+    step_timeout: float | None = None
 
     def __post_init__(self) -> None:
         least = {"evaluate_every": 0, "save_every": 0, "keep_every": 0, "seed": 0}
+        least["step_timeout"] = 0
         for name, value in asdict(self).items():
-            if value < least.get(name, 1) and name != "tensorboard":
+            if name != "tensorboard" and value is not None and value < least.get(name, 1):
                 raise InputError(
                     f"train.{name} is {value}; it must be at least {least.get(name, 1)}"
                 )
@@ -140,9 +149,17 @@ def run_program(
     run = Path(run_directory)
     clock = Clock() if clock is None else clock
     first = jax.process_index() == 0
-    with claim(run) if first else nullcontext(), termination() as asked:
-        begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
-        settle_config(run, config_json, begun=begun, write=first)
+    timeout = train_config.step_timeout
+    with (
+        watching(timeout, run, clock) as watchdog,
+        claim(run) if first else nullcontext(),
+        termination() as asked,
+    ):
+        same_on_all(config_json)
+        if first:
+            begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
+            settle_config(run, config_json, begun=begun)
+        agree("the run directory is ready")
         display = Progress(train_config.steps, enabled=progress and first)
         keep = train_config.keep_last, train_config.keep_every
         checkpoints = Checkpoints(run, *keep, warn=display.note)
@@ -171,11 +188,23 @@ def run_program(
                 wait=wait,
                 updates_per_step=updates_per_step,
             )
-            loop = _Loop(program.step, train_config, iterator, clock, recorder, checkpoints, asked)
+            loop = _Loop(
+                program.step,
+                train_config,
+                iterator,
+                clock,
+                recorder,
+                checkpoints,
+                asked,
+                watchdog,
+            )
             if evaluate_at_start and restored is None and train_config.evaluate_every:
                 loop.evaluate(evaluate_fn, state.params, 0)
             state = loop.run(state, int(extra["step"]), evaluate_fn)
             return TrainResult(state, recorder.last_row, recorder.finish(run))
+        except BaseException as error:
+            tell_others(error)
+            raise
         finally:
             display.close()
             checkpoints.close()
@@ -192,6 +221,7 @@ class _Loop:
     recorder: Recorder
     checkpoints: Checkpoints
     asked: Termination
+    watchdog: Watchdog
     saved_step: int = 0
 
     def run(self, state: TrainState, step: int, evaluate_fn: Evaluate | None) -> TrainState:
@@ -214,10 +244,8 @@ class _Loop:
                 state, metrics = self.step_fn(state, batch)
             step += 1
             with clock.measure("step"):
-                tokens = metrics["tokens"][0] if "tokens" in metrics else _token_count(batch)
-                counted = {name: pair for name, pair in metrics.items() if name != "tokens"}
-                recorder.push(counted, int(tokens))
-
+                recorder.push(metrics, None if "tokens" in metrics else _token_count(batch))
+            self.watchdog.finished(recorder.step)
             if self.due(config.evaluate_every, step):
                 self.evaluate(evaluate_fn, state.params, step)
             # A run in trouble keeps the checkpoints from before the trouble.
@@ -256,4 +284,4 @@ def _token_count(batch: Mapping[str, Any]) -> int:
         count = int(np.count_nonzero(batch["segments"]))
     else:
         count = batch["tokens"].size if "tokens" in batch else len(next(iter(batch.values())))
-    return count * jax.process_count()
+    return count

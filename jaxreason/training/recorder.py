@@ -73,7 +73,7 @@ class Recorder:
         self._flops_per_token = flops_per_token
         self._rate = jax.jit(lambda update: learning_rate(optimizer_config, update))
         self._sums = Sums(sums)
-        self._pending: tuple[Any, int] | None = None
+        self._pending: tuple[Any, int | None] | None = None
         self._step = self._begun = step
         self._skipped = skipped
         self._consecutive = 0
@@ -84,8 +84,17 @@ class Recorder:
         self._row_step = step
         self.last_row: Mapping[str, Any] | None = None
 
-    def push(self, metrics: Any, tokens: int) -> None:
+    @property
+    def step(self) -> int:
+        """The last step whose metrics were fetched; it is over on the devices of all processes."""
+        return self._step
+
+    def push(self, metrics: Any, tokens: int | None) -> None:
         """Take the metrics of the step just dispatched; record those of the step before.
+
+        Args:
+            metrics: (sum, count) by name.
+            tokens: of the step's batch; None where the sum of the metric `tokens` says it.
 
         Raises:
             FailureError: too many non-finite steps in a row.
@@ -108,8 +117,10 @@ class Recorder:
         """What a checkpoint needs to continue the rows."""
         return {"step": self._step, "sums": self._sums.as_json()}
 
-    def _record(self, metrics: Any, tokens: int) -> None:
+    def _record(self, metrics: Any, tokens: int | None) -> None:
         values = jax.device_get(metrics)
+        counted = values.pop("tokens", (0, 1))[0]
+        tokens = int(counted) if tokens is None else tokens
         self._step += 1
         self._row_tokens += tokens
         self._sums.add(values, tokens)

@@ -78,6 +78,9 @@ def _advance(
     metrics = jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), metrics)
     metrics["skipped"] = (bad.astype(jnp.float32), one)
     metrics["consecutive_skipped"] = (consecutive.astype(jnp.float32), one)
+    if jax.process_count() > 1 and "tokens" not in metrics:
+        # Each host knows only its own rows.
+        metrics["tokens"] = (_tokens(batch), one)
     state = TrainState(
         step=state.step + 1,
         params=params,
@@ -87,6 +90,14 @@ def _advance(
         consecutive_skipped=consecutive,
     )
     return state, metrics
+
+
+def _tokens(batch: Batch) -> jax.Array:
+    """Tokens in a batch, padding left out where `segments` says what is padding."""
+    if "segments" in batch:
+        return jnp.count_nonzero(batch["segments"])
+    some = batch["tokens"] if "tokens" in batch else next(iter(batch.values()))[:, :1]
+    return jnp.int32(some.size)
 
 
 @dataclass(frozen=True)
@@ -194,8 +205,8 @@ def make_step(
         accumulation: micro-batches per step; must divide the rows of a batch.
 
     Returns:
-        A `Step`. Its metrics are the objective's, and `gradient_norm` (before clipping), `skipped`
-        and `consecutive_skipped`.
+        A `Step`. Its metrics are the objective's, and `gradient_norm` (before clipping), `skipped`,
+        `consecutive_skipped` and, with several processes, `tokens` of the batch.
     """
     if accumulation < 1:
         raise InputError(f"accumulation={accumulation}: expected at least 1")
