@@ -2,9 +2,12 @@
 # Starts training on every host of the slices that create.sh got:
 #
 #   ZONE=us-east5-a IMAGE=us-docker.pkg.dev/my-project/images/jaxreason:tpu \
-#     launch/tpu_vm/run.sh my-pod experiments/mmada/pod_8b.py --run gs://my-bucket/runs/pod_8b
+#     launch/tpu_vm/run.sh my-pod experiments/maze/paper.py --run gs://my-bucket/runs/paper \
+#     --batch.batch_size 8
 #
-# It goes on without this terminal. The same command once more starts it on hosts where it no
+# CACHE names a directory of compiled programs in the bucket; without it each host has its own.
+#
+# Training goes on without this terminal. The same command once more starts it on hosts where it no
 # longer runs, such as one that was rebooted, and leaves the others alone. The log of a host:
 #
 #   gcloud compute tpus queued-resources ssh my-pod --zone=us-east5-a --worker=0 \

@@ -49,7 +49,7 @@ def test_skypilot_reads_it(name, accelerators, tmp_path, monkeypatch):
     assert task["spot"]
     recovery = load(name)["resources"]["job_recovery"]
     assert {key: task["recovery"][key] for key in recovery} == recovery
-    assert task["envs"]["FILE"] == load(name)["envs"]["FILE"]
+    assert {key: task["envs"][key] for key in load(name)["envs"]} == load(name)["envs"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -106,8 +106,10 @@ def test_gpu_nodes_are_told_who_they_are(node):
     }
     arguments, _ = run(node, "gpu.yaml", **skypilot)
     envs = load("gpu.yaml")["envs"]
-    assert arguments[:4] == ["train", envs["FILE"], "--run", envs["RUN"]]
-    given = dict(zip(arguments[4::2], arguments[5::2], strict=True))
+    own = ["train", *envs["TRAIN"].split(), "--run", envs["RUN"]]
+    assert arguments[: len(own)] == own
+    rest = arguments[len(own) :]
+    given = dict(zip(rest[::2], rest[1::2], strict=True))
     layout = find_layout(given["--coordinator"], given["--processes"], given["--process"])
     assert layout == Layout("10.0.0.5:8476", 2, 1, "flags", None)
 
@@ -115,5 +117,5 @@ def test_gpu_nodes_are_told_who_they_are(node):
 def test_tpu_hosts_are_numbered_by_the_tpu(node):
     arguments, rank = run(node, "tpu.yaml", SKYPILOT_NODE_RANK="3")
     envs = load("tpu.yaml")["envs"]
-    assert arguments == ["train", envs["FILE"], "--run", envs["RUN"]]
+    assert arguments == ["train", *envs["TRAIN"].split(), "--run", envs["RUN"]]
     assert rank == "rank unset"
