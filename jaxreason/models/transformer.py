@@ -129,7 +129,9 @@ class Transformer:
                 count = count % (tokens.shape[1] // 2)
             positions = jnp.broadcast_to(count, tokens.shape)
         cosine, sine = rope_angles(positions, c.head_size, c.rope_base)
-        x = _lay_out(jnp.take(params["embedding"], tokens, axis=0).astype(c.dtype))
+        # Its rows may be spread over the batch axes too; they are gathered for the lookup.
+        table = constrain(params["embedding"], "tensor", None)
+        x = _lay_out(jnp.take(table, tokens, axis=0).astype(c.dtype))
         if cache is None:
             length, (platform, devices) = tokens.shape[1], ambient_devices()
             backend = choose(c.backend, spec, length, c.head_size, c.dtype, platform, devices)
@@ -148,6 +150,11 @@ class Transformer:
         else:
             x, cache = _apply_cached(c, params["layers"], x, cosine, sine, spec, cache)
         return rms_norm(x, params["final_norm"], c.norm_epsilon), cache
+
+    def head(self, params: Params) -> Params:
+        """The part of the parameters that `unembed` reads."""
+        name = "embedding" if self.config.tied else "head"
+        return {name: params[name]}
 
     def unembed(self, params: Params, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """Logits in float32."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxreason.models import AttentionSpec, Transformer
-from jaxreason.objectives.next_token import over_chunks
+from jaxreason.objectives.chunks import over_chunks
 from jaxreason.types import Batch, Params
 
 
@@ -50,7 +50,7 @@ def token_statistics(
         model: a causal transformer.
         params: its parameters.
         batch: what to score.
-        chunk: tokens whose logits exist at once; None computes all of them together.
+        chunk: tokens of a device whose logits exist at once; None computes all of them together.
         temperature: divides the logits, as in the sampling it is to be compared with.
     """
     tokens = batch["tokens"]
@@ -59,19 +59,15 @@ def token_statistics(
     # The state at t - 1 predicts the token at t.
     before = jnp.roll(hidden, 1, axis=1)
 
-    def statistics(hidden: Array, targets: Array) -> tuple[Array, Array]:
-        logits = model.unembed(params, hidden) / temperature
+    def statistics(head: Params, hidden: Array, targets: Array) -> tuple[Array, Array]:
+        logits = model.unembed(head, hidden) / temperature
         normalised = jax.nn.log_softmax(logits, axis=-1)
         chosen = jnp.take_along_axis(normalised, targets[:, None], axis=-1)[:, 0]
         return chosen, -jnp.sum(jnp.exp(normalised) * normalised, axis=-1)
 
-    flat = before.reshape(-1, before.shape[-1])
-    chosen, entropies = over_chunks(statistics, flat, tokens.reshape(-1), chunk)
+    chosen, entropies = over_chunks(statistics, model.head(params), before, tokens, chunk)
     mask = counted(batch)
-    return TokenStatistics(
-        jnp.where(mask, chosen.reshape(tokens.shape), 0.0),
-        jnp.where(mask, entropies.reshape(tokens.shape), 0.0),
-    )
+    return TokenStatistics(jnp.where(mask, chosen, 0.0), jnp.where(mask, entropies, 0.0))
 
 
 def sequence_log_probabilities(

@@ -26,7 +26,8 @@ class Rule(NamedTuple):
     Attributes:
         pattern: regular expression, searched for in the path (`layers/gate`).
         spec: one entry per dimension.
-        or_replicate: a dimension its mesh axes do not divide is replicated instead of refused.
+        or_replicate: a dimension that its mesh axes do not divide is split over the first of them
+            that do, or replicated, instead of refused.
     """
 
     pattern: str
@@ -35,12 +36,13 @@ class Rule(NamedTuple):
 
 
 # The embedding's feature axis is never split over a batch axis: the lookup would then have to move
-# features and rows at once, which XLA answers with an "involuntary full rematerialization". The
-# vocabulary may have any size, and grouped-query attention may have fewer key-value heads than the
-# tensor axis has devices, so these two fall back to replication.
+# features and rows at once, which XLA answers with an "involuntary full rematerialization". Its
+# rows are, and are gathered for the lookup (`Transformer.apply`). The vocabulary may have any size,
+# and grouped-query attention may have fewer key-value heads than the tensor axis has devices, so
+# these two fall back to replication.
 TRANSFORMER_RULES: tuple[Rule, ...] = (
-    Rule(r"(^|/)embedding$", P("tensor", None), or_replicate=True),
-    Rule(r"(^|/)head$", P(None, "tensor"), or_replicate=True),
+    Rule(r"(^|/)embedding$", P(("tensor", "fsdp"), None), or_replicate=True),
+    Rule(r"(^|/)head$", P(None, ("tensor", "fsdp")), or_replicate=True),
     Rule(r"(^|/)layers/query$", P(None, "fsdp", "tensor", None)),
     Rule(r"(^|/)layers/(key|value)$", P(None, "fsdp", "tensor", None), or_replicate=True),
     Rule(r"(^|/)layers/output$", P(None, "tensor", None, "fsdp")),
@@ -66,7 +68,7 @@ def leaf_spec(
 ) -> P:
     """The PartitionSpec of one leaf: the first matching rule; scalars and single rows replicate.
 
-    A dimension of packed bits that its mesh axes do not divide is always replicated.
+    A dimension of packed bits that its mesh axes do not divide is never refused.
 
     Raises:
         InputError: no rule matches, the rule has more entries than the leaf dimensions, or a
@@ -89,13 +91,20 @@ def leaf_spec(
         if size % ways == 0:
             entries.append(entry)
         elif rule.or_replicate or packed:
-            entries.append(None)
+            entries.append(_dividing(axes, size, mesh))
         else:
             raise InputError(
                 f"{name}: dimension {dimension} of size {size} is not divisible by mesh axis "
                 f"{'x'.join(axes)}={ways}; change the mesh or the model's size"
             )
     return P(*entries)
+
+
+def _dividing(axes: Sequence[str], size: int, mesh: Mesh) -> Any:
+    """The longest beginning of `axes` that divides a dimension; None if there is none."""
+    while axes and size % math.prod(mesh.shape[axis] for axis in axes):
+        axes = axes[:-1]
+    return None if not axes else axes[0] if len(axes) == 1 else tuple(axes)
 
 
 def match_rules(rules: Sequence[Rule], tree: Any, mesh: Mesh) -> Any:

@@ -45,11 +45,14 @@ def test_every_matrix_is_split_over_both_axes_and_norms_are_not():
         assert share == wanted, name
 
 
-def test_embedding_features_are_never_split_over_a_batch_axis():
+def test_embedding_features_are_never_split_over_a_batch_axis_and_its_rows_are():
     mesh = mesh_of(4, 2)
     spec = leaf_spec(TRANSFORMER_RULES, "params/embedding", (24, 16), mesh)
-    assert spec == P("tensor", None)
-    assert not set(BATCH_AXES) & set(spec)
+    assert spec == P(("tensor", "fsdp"), None)
+    assert set(BATCH_AXES) & set(spec[0])
+    assert spec[1] is None
+    # A vocabulary that only the tensor axis divides is split over that alone.
+    assert leaf_spec(TRANSFORMER_RULES, "params/embedding", (22, 16), mesh) == P("tensor", None)
 
 
 def test_fresh_state_does_not_depend_on_the_mesh():

@@ -46,7 +46,7 @@ def token_scores(
         targets: [B, T] int32, clean.
         keys: [B, T] bool, False marks padding that nobody sees; None if there is none.
         mask_mode: what `keys` does, see `jaxreason.models.attention.AttentionSpec`.
-        chunk: targets whose logits exist at once; None computes all of them together.
+        chunk: targets of a device whose logits exist at once; None computes all together.
         block: 0, or the block length of a block-diffusion model, which sees its own noisy block
             and the *clean* blocks before it (arXiv 2503.09573).
 
@@ -64,9 +64,7 @@ def token_scores(
     else:
         spec = AttentionSpec("bidirectional", keys=keys, mask_mode=mask_mode)
         hidden = model.apply(params, inputs, attention=spec)[0]
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    losses, correct = token_losses(model, params, flat, targets.reshape(-1), chunk)
-    return TokenScores(losses.reshape(inputs.shape), correct.reshape(inputs.shape))
+    return TokenScores(*token_losses(model, params, hidden, targets, chunk))
 
 
 def token_log_probabilities(
