@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxreason.cli.arguments import take, take_flag
 from jaxreason.cli.options import parse_options
+from jaxreason.cli.processes import take
 from jaxreason.errors import InputError
 
 HELP = "compile a run for TPUs that need not be here: does it fit, what does it send"
@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     file = Path(arguments.pop(0))
     name = take(arguments, "--topology")
     slices = _count(take(arguments, "--slices") or "1")
-    as_json, search = take_flag(arguments, "--json"), take_flag(arguments, "--search")
+    as_json, search = _flag(arguments, "--json"), _flag(arguments, "--search")
 
     from jaxreason.sharding.topologies import prepare_libtpu, topology
 
@@ -66,6 +66,13 @@ def run(argv: Sequence[str]) -> int:
 
         show(found, sys.stdout)
     return 0 if found.fits else 1
+
+
+def _flag(arguments: list[str], option: str) -> bool:
+    """Remove `option` from the arguments; whether it was there."""
+    found = option in arguments
+    arguments[:] = [argument for argument in arguments if argument != option]
+    return found
 
 
 def _count(text: str) -> int:

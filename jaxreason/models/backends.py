@@ -16,12 +16,11 @@ from jaxtyping import Array
 
 from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec, attend, logit_bias, visible
+from jaxreason.models.splash import splash
 
 Backend = Literal["auto", "xla", "cudnn", "splash"]
 BACKENDS: tuple[str, ...] = ("auto", "xla", "cudnn", "splash")
 AttendFn = Callable[[Array, Array, Array], Array]
-
-_SPLASH_BLOCK = 128
 
 
 def limit(
@@ -53,8 +52,6 @@ def limit(
             return f"needs a TPU, and the platform is {platform!r}"
         if spec.block:
             return f"does not know {spec.kind} attention"
-        if length % _SPLASH_BLOCK:
-            return f"needs sequences of a multiple of {_SPLASH_BLOCK} tokens, and it is {length}"
     return None
 
 
@@ -65,23 +62,26 @@ def choose(
     head_size: int,
     dtype: str,
     platform: str,
-    devices: int,
+    unsplit: str | None = None,
 ) -> str:
     """The kernel that runs: `xla`, `cudnn` or `splash`.
 
-    `auto` takes Splash on a single TPU chip only: XLA cannot split a Pallas kernel over a mesh.
+    `unsplit` says why Splash cannot be split over the mesh, see `splash.unsplittable`.
 
     Raises:
         InputError: `backend` is named and cannot run this.
     """
+
+    def reason(name: str) -> str | None:
+        found = limit(name, spec, length, head_size, dtype, platform)
+        return found or (unsplit if name == "splash" else None)
+
     if backend != "auto":
-        if reason := limit(backend, spec, length, head_size, dtype, platform):
-            raise InputError(f"model.backend {backend!r} {reason}; use 'auto' or 'xla'")
+        if why := reason(backend):
+            raise InputError(f"model.backend {backend!r} {why}; use 'auto' or 'xla'")
         return backend
     preferred = {"gpu": "cudnn", "cuda": "cudnn", "tpu": "splash"}.get(platform, "xla")
-    if preferred == "splash" and devices > 1:
-        return "xla"
-    return "xla" if limit(preferred, spec, length, head_size, dtype, platform) else preferred
+    return "xla" if reason(preferred) else preferred
 
 
 def attend_fn(backend: str, spec: AttentionSpec, length: int, interpret: bool = False) -> AttendFn:
@@ -98,7 +98,7 @@ def attend_fn(backend: str, spec: AttentionSpec, length: int, interpret: bool = 
     if backend == "cudnn":
         return _cudnn(spec, length)
     if backend == "splash":
-        return _splash(spec, length, interpret)
+        return splash(spec, length, interpret)
     mask, bias = visible(spec, length, length), logit_bias(spec)
     return lambda query, key, value: attend(query, key, value, mask, bias)
 
@@ -127,37 +127,5 @@ def _cudnn(spec: AttentionSpec, length: int) -> AttendFn:
             implementation="cudnn",
         )
         return out.swapaxes(1, 2)
-
-    return run
-
-
-def _splash(spec: AttentionSpec, length: int, interpret: bool) -> AttendFn:
-    """One multi-query kernel per key-value head; padding is a segment of its own."""
-    from jax.experimental.pallas.ops.tpu.splash_attention import (
-        splash_attention_kernel as kernels,
-    )
-    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-
-    segments = spec.segments
-    if spec.lengths is not None:
-        real = jnp.arange(length) < spec.lengths[:, None]
-        segments = jnp.where(real, 1 if segments is None else segments, -1)
-    if (keys := _hidden_keys(spec)) is not None:
-        segments = jnp.where(keys, 1 if segments is None else segments, -1)
-
-    def run(query: Array, key: Array, value: Array) -> Array:
-        batch, heads, _, head_size = query.shape
-        groups = key.shape[1]
-        shape = (length, length)
-        mask = masks.CausalMask(shape) if spec.kind == "causal" else masks.FullMask(shape)
-        kernel = kernels.make_splash_mqa_single_device(
-            masks.MultiHeadMask([mask] * (heads // groups)), interpret=interpret
-        )
-        grouped = query.reshape(batch, groups, heads // groups, length, head_size)
-        grouped = grouped * jnp.asarray(head_size**-0.5, query.dtype)
-        ids = None if segments is None else kernels.SegmentIds(segments, segments)
-        by_group = jax.vmap(kernel, in_axes=(0, 0, 0, None))
-        by_row = jax.vmap(by_group, in_axes=(0, 0, 0, None if ids is None else 0))
-        return by_row(grouped, key, value, ids).reshape(query.shape)
 
     return run

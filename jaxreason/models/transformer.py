@@ -17,7 +17,8 @@ from jaxreason.models.attention import AttentionSpec, attend, visible
 from jaxreason.models.backends import attend_fn, choose
 from jaxreason.models.block import Block, rms_norm, rope_angles
 from jaxreason.models.config import TransformerConfig
-from jaxreason.sharding.mesh import BATCH_AXES, ambient_devices, constrain
+from jaxreason.models.splash import unsplittable
+from jaxreason.sharding.mesh import BATCH_AXES, ambient_platform, constrain
 from jaxreason.types import Params
 
 __all__ = ["Cache", "Transformer", "TransformerConfig"]
@@ -133,8 +134,9 @@ class Transformer:
         table = constrain(params["embedding"], "tensor", None)
         x = _lay_out(jnp.take(table, tokens, axis=0).astype(c.dtype))
         if cache is None:
-            length, (platform, devices) = tokens.shape[1], ambient_devices()
-            backend = choose(c.backend, spec, length, c.head_size, c.dtype, platform, devices)
+            length, platform = tokens.shape[1], ambient_platform()
+            unsplit = unsplittable(tokens.shape[0], c.heads, c.kv_heads)
+            backend = choose(c.backend, spec, length, c.head_size, c.dtype, platform, unsplit)
             self_attend = attend_fn(backend, spec, length)
 
             def attend_only(q: Array, k: Array, v: Array) -> tuple[Array, None]:

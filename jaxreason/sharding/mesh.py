@@ -120,16 +120,16 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def ambient_devices() -> tuple[str, int]:
-    """Platform and number of the devices that what is being traced is for.
+def ambient_platform() -> str:
+    """Platform of the devices that what is being traced is for.
 
-    They are those of the ambient mesh (`jax.set_mesh`), which need not be of this machine: programs
-    are also compiled for TPUs that are not here. Without a mesh they are the default backend's.
+    It is that of the ambient mesh (`jax.set_mesh`), which need not be of this machine: programs are
+    also compiled for TPUs that are not here. Without a mesh it is the default backend's.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.abstract_device is None:
-        return jax.default_backend(), jax.device_count()
-    return str(mesh.abstract_device.platform), mesh.size
+        return jax.default_backend()
+    return str(mesh.abstract_device.platform)
 
 
 def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:

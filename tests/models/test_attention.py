@@ -11,6 +11,8 @@ from jaxreason.errors import InputError
 from jaxreason.models import AttentionSpec
 from jaxreason.models.attention import attend, logit_bias, visible
 from jaxreason.models.backends import attend_fn, choose, limit
+from jaxreason.models.splash import unsplittable
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
 
 B, H, G, T, K = 2, 6, 2, 10, 8
 SEGMENTS = jnp.asarray([[1, 1, 1, 2, 2, 2, 2, 3, 0, 0], [1] * 6 + [2] * 4])
@@ -170,11 +172,38 @@ def test_splash_in_the_interpreter_equals_xla(kind):
         np.testing.assert_allclose(ours, expected, atol=2e-4)
 
 
+def test_splash_over_a_mesh_equals_xla_on_one_device():
+    """Rows and heads are split, rows padded to the kernel's blocks, and gradients come back."""
+    rows, length = 4, 100
+    shapes = ((rows, 4, length, 64), (rows, 2, length, 64), (rows, 2, length, 64))
+    keys = jax.random.split(jax.random.key(1), 3)
+    given = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+    segments = jnp.asarray(np.repeat([[1, 2], [1, 1], [1, 2], [1, 3]], 50, axis=1))
+    spec = AttentionSpec("causal", segments=segments)
+
+    def total(backend, *arrays):
+        return jnp.sum(jnp.sin(attend_fn(backend, spec, length, interpret=True)(*arrays)))
+
+    expected = jax.jit(jax.value_and_grad(lambda *a: total("xla", *a), (0, 1, 2)))(*given)
+    mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2))
+    with jax.set_mesh(mesh):
+        assert unsplittable(rows, 4, 2) is None
+        found = jax.jit(jax.value_and_grad(lambda *a: total("splash", *a), (0, 1, 2)))(*given)
+        assert "divide" in unsplittable(3, 4, 2)
+        assert "heads" in unsplittable(rows, 3, 1)
+    assert "set_mesh" in unsplittable(rows, 4, 2)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-4), found, expected
+    )
+    with jax.set_mesh(make_mesh(MeshConfig(fsdp=4, sequence=2))):
+        assert "sequence is 2" in unsplittable(rows, 4, 2)
+
+
 def test_auto_follows_platform_and_limits():
     causal = SPECS["causal"]
 
-    def auto(platform, spec=causal, length=256, head_size=64, dtype="bfloat16", devices=1):
-        return choose("auto", spec, length, head_size, dtype, platform, devices)
+    def auto(platform, spec=causal, length=256, head_size=64, dtype="bfloat16", unsplit=None):
+        return choose("auto", spec, length, head_size, dtype, platform, unsplit)
 
     assert auto("cpu") == "xla"
     assert auto("gpu") == "cudnn"
@@ -182,15 +211,15 @@ def test_auto_follows_platform_and_limits():
     assert auto("gpu", head_size=12) == "xla"
     assert auto("gpu", length=255) == "xla"
     assert auto("tpu") == "splash"
-    assert auto("tpu", devices=8) == "xla"
-    assert auto("tpu", length=200) == "xla"
+    assert auto("tpu", unsplit="needs whole rows") == "xla"
+    assert auto("tpu", length=200) == "splash"
     assert auto("tpu", spec=SPECS["block_causal"]) == "xla"
     assert auto("tpu", spec=SPECS["block_diffusion"]) == "xla"
     assert auto("tpu", spec=SPECS["bidirectional_keys"]) == "splash"
     assert auto("gpu", spec=SPECS["bidirectional_keys"]) == "cudnn"
     assert auto("gpu", spec=FLOAT) == auto("tpu", spec=FLOAT) == "xla"
     with pytest.raises(InputError, match="'cudnn' does not know mask_mode 'legacy_float'"):
-        choose("cudnn", FLOAT, 256, 64, "bfloat16", "gpu", 1)
+        choose("cudnn", FLOAT, 256, 64, "bfloat16", "gpu")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +232,7 @@ def test_auto_follows_platform_and_limits():
 )
 def test_a_named_kernel_that_cannot_run_is_an_error(backend, platform, dtype, named):
     with pytest.raises(InputError, match=named):
-        choose(backend, SPECS["causal"], 256, 64, dtype, platform, 1)
+        choose(backend, SPECS["causal"], 256, 64, dtype, platform)
     assert limit("xla", SPECS["block_causal_all"], 7, 2, "float32", "cpu") is None
 
 
