@@ -28,24 +28,23 @@ COMPILING = "/jax/core/compile/backend_compile_duration"
 def count(arguments: list[str]) -> dict[str, float]:
     """Runs the command and returns its counts, and its exit code as `code`."""
     counts: Counter[str] = Counter(dict.fromkeys(EVENTS.values(), 0))
-    seconds, programs = [], []
+    seconds: list[float] = []
 
-    def event(name: str, **_: object) -> None:
-        if name in EVENTS:
-            counts[EVENTS[name]] += 1
+    def counted(event: str, **_: str | int) -> None:
+        if event in EVENTS:
+            counts[EVENTS[event]] += 1
 
-    def duration(name: str, value: float, **_: object) -> None:
-        if name == COMPILING:
-            seconds.append(value)
-            programs.append(name)
+    def timed(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == COMPILING:
+            seconds.append(duration_secs)
 
-    jax.monitoring.register_event_listener(event)
-    jax.monitoring.register_event_duration_secs_listener(duration)
+    jax.monitoring.register_event_listener(counted)
+    jax.monitoring.register_event_duration_secs_listener(timed)
     code = main(arguments)
     return {
         **counts,
-        "programs": len(programs),
-        "compiled": len(programs) - counts["hits"],
+        "programs": len(seconds),
+        "compiled": len(seconds) - counts["hits"],
         "seconds": round(sum(seconds), 3),
         "code": code,
     }

@@ -146,11 +146,19 @@ def against(
 
 @dataclass
 class PeerProcess:
-    """Peers at work in another process, which prints one JSON object for each it is sent."""
+    """Peers at work in another process, which prints one JSON object for each it is sent.
+
+    Attributes:
+        process: where they are.
+        names: of the contestants.
+        facts: what the peers said of themselves when they were made.
+        told: what each call told, such as its seconds by phase; see `peers/worker.py`.
+    """
 
     process: subprocess.Popen[str]
     names: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    told: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request.
@@ -177,7 +185,12 @@ class PeerProcess:
         """The peers as contestants of `take_turns`; the clock runs in their process."""
 
         def runner(name: str) -> Contestant:
-            return lambda times: float(self.ask({"run": name, "times": times})["seconds"])
+            def run(times: int) -> float:
+                answer = self.ask({"run": name, "times": times})
+                self.told.setdefault(name, []).extend(answer.get("told", []))
+                return float(answer["seconds"])
+
+            return run
 
         return {name: runner(name) for name in self.names}
 

@@ -1,8 +1,9 @@
 """The process peers run in: reads JSON lines, runs what they ask for, answers with JSON lines.
 
 First `{"module", "threads", "settings"}`, answered with the names of the contestants; then any
-number of `{"run": name, "times": n}`, answered with seconds. It imports nothing of jaxreason, so
-any environment with torch will do. Whatever the peers print goes to standard error.
+number of `{"run": name, "times": n}`, answered with seconds and what each call told as a dict. It
+imports nothing of jaxreason, so any environment with torch will do. Whatever the peers print goes
+to standard error.
 """
 
 import ctypes
@@ -41,9 +42,10 @@ def main() -> None:
             else:
                 work = contestants[request["run"]]
                 start = time.perf_counter()
-                for _ in range(request["times"]):
-                    work()
+                told = [work() for _ in range(request["times"])]
                 answer = {"seconds": time.perf_counter() - start}
+                if all(isinstance(item, dict) for item in told):
+                    answer["told"] = told
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
