@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.data.pipeline import epoch_order
+from jaxreason.data.shares import share_rows
 from jaxreason.errors import FailureError, InputError, disk_errors
 
 Arrays = dict[str, np.ndarray]
@@ -68,14 +69,15 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 class StoredBatches:
     """Endless batches of rows, every row once per epoch, in an order seeded by epoch.
 
-    The iterator has `get_state` and `set_state` (plain JSON); a batch may hold rows of two epochs.
+    The iterator has `get_state` and `set_state` (plain JSON), and the state says the same on all
+    shares; a batch may hold rows of two epochs.
 
     Args:
         arrays: equal first dimensions.
-        rows: rows of a batch, over all processes.
+        rows: rows of a batch, all shares together.
         seed: of the order.
-        process_index: which share of each batch is this process's.
-        process_count: number of equal shares.
+        share_index: which part of each batch to give.
+        share_count: number of equal parts.
 
     Raises:
         InputError: there are fewer rows than a batch needs, or the batch cannot be shared out.
@@ -86,8 +88,8 @@ class StoredBatches:
         arrays: Mapping[str, np.ndarray],
         rows: int,
         seed: int,
-        process_index: int = 0,
-        process_count: int = 1,
+        share_index: int = 0,
+        share_count: int = 1,
     ) -> None:
         self._count = len(next(iter(arrays.values())))
         if self._count < rows:
@@ -95,10 +97,9 @@ class StoredBatches:
                 f"batch_size is {rows}, but only {self._count} examples were found; sample more "
                 "problems or take smaller batches"
             )
-        if rows % process_count:
-            raise InputError(f"batch_size is {rows}; expected a multiple of {process_count}")
+        self._own = share_rows("batch_size", rows, share_index, share_count)
         self._arrays, self._rows, self._seed = arrays, rows, seed
-        self._share = process_index, process_count
+        self._share = share_index, share_count
         self._identity = {
             "examples": self._count,
             "batch_size": rows,
@@ -120,8 +121,7 @@ class StoredBatches:
         chosen = np.concatenate(
             [self._orders[e][places[places // self._count == e] % self._count] for e in epochs]
         )
-        index, count = self._share
-        mine = np.split(chosen, count)[index]
+        mine = chosen[self._own]
         return {name: array[mine] for name, array in self._arrays.items()}
 
     def _order(self, epoch: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxreason.data.multimodal.pictures import PictureBatches, PictureData, picture_source
+from jaxreason.data.streams import merge_states
 from jaxreason.errors import InputError
 from jaxreason.mazes.generators import generate, generate_solved
 from jaxreason.mazes.rasters import PLAN, rasterise, read_raster
@@ -78,11 +79,21 @@ def test_a_saved_position_goes_on_with_the_same_pictures():
 
 def test_processes_share_the_stream():
     source = picture_source(MAZES)
-    whole = list(itertools.islice(PictureBatches(source, 8), 3))
-    parts = [itertools.islice(PictureBatches(source, 4, index, 2), 3) for index in range(2)]
-    for wanted, *mine in zip(whole, *parts, strict=True):
-        joined = np.concatenate([part["images"] for part in mine])
+    whole = list(itertools.islice(PictureBatches(source, 8), 11))
+    shares = [iter(PictureBatches(source, 8, index, 4)) for index in range(4)]
+    for wanted in whole[:6]:
+        joined = np.concatenate([next(share)["images"] for share in shares])
         np.testing.assert_array_equal(joined, wanted["images"])
+    state = merge_states([share.get_state() for share in shares])
+    # 40 pictures: the second epoch has begun, and two shares go on.
+    shares = [iter(PictureBatches(source, 8, index, 2)) for index in range(2)]
+    for share in shares:
+        share.set_state(state)
+    for wanted in whole[6:]:
+        joined = np.concatenate([next(share)["images"] for share in shares])
+        np.testing.assert_array_equal(joined, wanted["images"])
+    with pytest.raises(InputError, match="batch_size is 8; it must be a multiple of 3"):
+        PictureBatches(source, 8, 0, 3)
 
 
 def test_digits_have_three_equal_channels_and_disjoint_splits():
@@ -132,7 +143,7 @@ def test_bad_fields_are_named(fields, message):
 
 def test_a_batch_larger_than_the_set_and_an_index_outside_it():
     source = picture_source(MAZES)
-    with pytest.raises(InputError, match=r"batch_size is 41 .* 1 to 40"):
+    with pytest.raises(InputError, match=r"batch_size is 41; .* 1 to 40"):
         PictureBatches(source, 41)
     with pytest.raises(IndexError, match="indices go to 40"):
         source.images([0, 40])

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from jaxreason.data.streams import merge_states
 from jaxreason.errors import FailureError, InputError
 from jaxreason.objectives.pairs import check_preferences
 from jaxreason.rewards import Reward
@@ -158,12 +159,17 @@ def test_batches_visit_every_row_once_per_epoch_in_a_new_order():
 
 def test_batches_go_on_from_a_state_and_split_over_processes():
     whole = iter(StoredBatches(make_arrays(), 4, 0))
-    shares = [iter(StoredBatches(make_arrays(), 4, 0, process, 2)) for process in range(2)]
+    shares = [iter(StoredBatches(make_arrays(), 4, 0, share, 2)) for share in range(2)]
     for step in range(7):
         if step == 3:
             resumed = iter(StoredBatches(make_arrays(), 4, 0))
             resumed.set_state(whole.get_state())
             whole = resumed
+            state = merge_states([share.get_state() for share in shares])
+            assert state == whole.get_state()
+            shares = [iter(StoredBatches(make_arrays(), 4, 0, share, 4)) for share in range(4)]
+            for share in shares:
+                share.set_state(state)
         parts = [next(share)["tokens"] for share in shares]
         np.testing.assert_array_equal(next(whole)["tokens"], np.concatenate(parts))
 

@@ -8,6 +8,7 @@ import grain
 import numpy as np
 
 from jaxreason.data.pipeline import TrainingBatches, epoch_order
+from jaxreason.data.shares import share_rows
 from jaxreason.errors import InputError
 from jaxreason.tokens.layouts import TASKS, LayoutConfig, LayoutRow
 
@@ -47,20 +48,16 @@ class MixingConfig:
     """How rows are mixed.
 
     Attributes:
-        rows_per_task: task to its rows in each batch of this process, at least 0; the reference
-            (stage 1 of Gen-Verse/MMaDA) has 7 t2i, 2 lm and 6 mmu.
+        rows_per_task: task to its rows in each batch of all processes together, at least 0; the
+            reference (stage 1 of Gen-Verse/MMaDA) has 7 t2i, 2 lm and 6 mmu on each device.
         seed: of the orders and of the dropped texts.
         text_dropout: share of the text-to-image rows without text, for guidance without
             classifier.
-        process_index: this process.
-        process_count: processes that share the examples of each epoch.
     """
 
     rows_per_task: dict[str, int]
     seed: int = 0
     text_dropout: float = 0.1
-    process_index: int = 0
-    process_count: int = 1
 
     def __post_init__(self) -> None:
         for task, rows in self.rows_per_task.items():
@@ -74,11 +71,6 @@ class MixingConfig:
             raise InputError(f"seed is {self.seed}; expected a whole number in 0..2^57-1")
         if not 0 <= self.text_dropout <= 1:
             raise InputError(f"text_dropout is {self.text_dropout}; expected a share in [0, 1]")
-        if not 0 <= self.process_index < self.process_count:
-            raise InputError(
-                f"process_index is {self.process_index}; it must be at least 0 and less than "
-                f"process_count ({self.process_count})"
-            )
 
 
 def mixed_batches(
@@ -87,72 +79,74 @@ def mixed_batches(
     seed: int = 0,
     *,
     text_dropout: float = 0.1,
-    process_index: int = 0,
-    process_count: int = 1,
+    share_index: int = 0,
+    share_count: int = 1,
     prefetch: int = 2,
 ) -> TrainingBatches:
     """An endless stream of batches with a fixed number of rows of each task.
 
-    Every task goes through its examples in epochs of its own, in a new order each; the processes
-    share each epoch without overlap. Which texts are dropped depends on seed, task, epoch and
-    example. Iterators have `get_state` / `set_state` (plain JSON), and a restored one yields the
-    same batches bit for bit.
+    Every task goes through its examples in epochs of its own, in a new order each. Which texts are
+    dropped depends on seed, task, epoch and example. Row r of batch n is the same whoever makes it;
+    a share makes its rows alone, and the state says the same on all. Iterators have `get_state` /
+    `set_state` (plain JSON), and a restored one yields the same batches bit for bit.
 
-    A batch holds numpy arrays [rows, T]: `tokens` int32 (clean), `maskable`, `keys`, `image` and
-    `visible_targets` bool (see `LayoutRow`), `segments` int32 (1 everywhere), and `task` int32
-    [rows], places in `tokens.layouts.TASKS`. Rows of a task are next to each other, in the order of
-    the source's tasks: rows i, i + n, i + 2n, ... hold equally many of each task that n divides.
+    A batch holds numpy arrays [rows, T], of a share its rows: `tokens` int32 (clean), `maskable`,
+    `keys`, `image` and `visible_targets` bool (see `LayoutRow`), `segments` int32 (1 everywhere),
+    and `task` int32 [rows], places in `tokens.layouts.TASKS`. Rows of a task are next to each other,
+    in the order of the source's tasks: rows i, i + n, i + 2n, ... of a whole batch hold equally many
+    of each task that n divides.
 
     Args:
         source: rows by example and task.
-        rows_per_task, seed, text_dropout, process_index, process_count: see `MixingConfig`.
+        rows_per_task, seed, text_dropout: see `MixingConfig`.
+        share_index: which part of the rows of every batch to make.
+        share_count: number of equal parts.
         prefetch: batches made ahead in a thread; 0 makes them in the caller's.
 
     Raises:
-        InputError: on a bad value, an unknown task, or a task with fewer examples than processes.
+        InputError: on a bad value, an unknown task, a task without examples, or rows that cannot be
+            shared out evenly.
     """
-    config = MixingConfig(dict(rows_per_task), seed, text_dropout, process_index, process_count)
+    config = MixingConfig(dict(rows_per_task), seed, text_dropout)
     for task, rows in config.rows_per_task.items():
         if task not in source.tasks:
             raise InputError(
                 f"rows_per_task has task {task!r}; the data has {', '.join(source.tasks)}"
             )
-        if rows and source.count(task) < process_count:
-            raise InputError(
-                f"task {task!r} has {source.count(task)} examples for {process_count} processes; "
-                "each needs at least one"
-            )
+        if rows and source.count(task) < 1:
+            raise InputError(f"rows_per_task has task {task!r}, of which there is no example")
     if len(source.tasks) > STREAMS:
         raise InputError(f"the data has {len(source.tasks)} tasks; at most {STREAMS} can be mixed")
-    return TrainingBatches(_MixedBatches(source, config), config, prefetch)
+    total = sum(config.rows_per_task.values())
+    own = share_rows("the sum of rows_per_task", total, share_index, share_count)
+    return TrainingBatches(_MixedBatches(source, config, own), config, prefetch)
 
 
 class _MixedBatches(grain.IterDataset):
-    def __init__(self, source: TaskSource, config: MixingConfig):
+    def __init__(self, source: TaskSource, config: MixingConfig, own: range):
         super().__init__()
-        self._source, self._config = source, config
+        self._source, self._config, self._own = source, config, own
 
     def __iter__(self) -> "_MixedIterator":
-        return _MixedIterator(self._source, self._config)
+        return _MixedIterator(self._source, self._config, self._own)
 
 
 class _Stream:
-    """This process's share of one task's examples, epoch after epoch."""
+    """One task's examples, epoch after epoch."""
 
     def __init__(self, source: TaskSource, task: str, config: MixingConfig):
         self._count = source.count(task)
         self._config = config
         self._drops = source.tasks[task] == "t2i" and config.text_dropout > 0
         self._seed = config.seed * STREAMS + list(source.tasks).index(task)
-        self._share = len(range(config.process_index, self._count, config.process_count))
         self._epoch = -1
 
     def at(self, position: int) -> tuple[int, bool]:
-        """The example at a position of the share, and whether its text is dropped."""
-        epoch, place = divmod(position, self._share)
+        """The example at a position, and whether its text is dropped."""
+        epoch, place = divmod(position, self._count)
         if epoch != self._epoch:
             self._enter(epoch)
-        example = int(self._order[place * self._config.process_count + self._config.process_index])
+        example = int(self._order[place])
         return example, bool(self._drops and self._dropped[example])
 
     def _enter(self, epoch: int) -> None:
@@ -165,13 +159,13 @@ class _Stream:
 
 
 class _MixedIterator(grain.DatasetIterator):
-    def __init__(self, source: TaskSource, config: MixingConfig):
+    def __init__(self, source: TaskSource, config: MixingConfig, own: range):
         super().__init__()
         self._source = source
+        self._own = own
         wanted = {task: config.rows_per_task.get(task, 0) for task in source.tasks}
         self._rows = {task: rows for task, rows in wanted.items() if rows}
         self._streams = {task: _Stream(source, task, config) for task in self._rows}
-        self._positions = dict.fromkeys(self._rows, 0)
         self._batches = 0
         self._length = source.layout.length
         self._identity = {
@@ -179,7 +173,9 @@ class _MixedIterator(grain.DatasetIterator):
             "rows_per_task": self._rows,
             "source": dict(source.identity),
         }
-        names = [task for task, rows in self._rows.items() for _ in range(rows)]
+        # Of every row of a batch: its task, and which of the task's rows it is.
+        self._places = [(task, row) for task, rows in self._rows.items() for row in range(rows)]
+        names = [self._places[row][0] for row in own]
         self._tasks = np.array([TASKS.index(source.tasks[name]) for name in names], np.int32)
 
     def __next__(self) -> dict[str, np.ndarray]:
@@ -190,22 +186,18 @@ class _MixedIterator(grain.DatasetIterator):
             "segments": np.ones(shape, np.int32),
             "task": self._tasks.copy(),
         }
-        place = 0
-        for task, rows in self._rows.items():
-            for _ in range(rows):
-                example, dropped = self._streams[task].at(self._positions[task])
-                row = self._source.row(example, task, dropped)
-                for name, values in zip(LayoutRow._fields, row, strict=True):
-                    batch[name][place] = values
-                self._positions[task] += 1
-                place += 1
+        for place, (task, number) in enumerate(self._places[row] for row in self._own):
+            position = self._batches * self._rows[task] + number
+            example, dropped = self._streams[task].at(position)
+            row = self._source.row(example, task, dropped)
+            for name, values in zip(LayoutRow._fields, row, strict=True):
+                batch[name][place] = values
         self._batches += 1
         return batch
 
     def get_state(self) -> dict[str, Any]:
-        rows = self._batches * len(self._tasks)
+        rows = self._batches * len(self._places)
         return {
-            "positions": dict(self._positions),
             "batches": self._batches,
             "examples": rows,
             "tokens": rows * self._length,
@@ -222,5 +214,4 @@ class _MixedIterator(grain.DatasetIterator):
                     f"the saved data position belongs to a mixture with {field} {saved!r}, this "
                     f"one has {value!r}; resume with the same value or start a new run"
                 )
-        self._positions = {task: int(state["positions"][task]) for task in self._rows}
         self._batches = int(state["batches"])

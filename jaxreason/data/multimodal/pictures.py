@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jaxreason.data.pipeline import epoch_order
+from jaxreason.data.shares import share_rows
 from jaxreason.errors import InputError
 from jaxreason.mazes.generators import SPLITS, MazeConfig, generate_solved_batch
 from jaxreason.mazes.kernels.random_numbers import key
@@ -172,34 +173,34 @@ def picture_source(data: PictureData) -> MazePictures | DigitPictures:
 
 
 class PictureBatches:
-    """Endless batches `{images: uint8 [batch_size, rows, columns, 3]}`.
+    """Endless batches `{images: uint8 [pictures of the share, rows, columns, 3]}`.
 
     Every epoch visits all pictures in a new order; a batch may hold pictures of two epochs.
 
     Args:
         source: the pictures.
-        batch_size: pictures per batch of this process.
-        process_index: this process.
-        process_count: processes that share each step's pictures.
+        batch_size: pictures per batch, of all shares together.
+        share_index: which part of every batch to make.
+        share_count: number of equal parts.
 
     Raises:
-        InputError: a batch size below 1, or more than the pictures there are.
+        InputError: a batch size below 1, more than the pictures there are, or one that cannot be
+            shared out evenly.
     """
 
     def __init__(
         self,
         source: PictureSource,
         batch_size: int,
-        process_index: int = 0,
-        process_count: int = 1,
+        share_index: int = 0,
+        share_count: int = 1,
     ):
-        if not 1 <= batch_size * process_count <= len(source):
+        if not 1 <= batch_size <= len(source):
             raise InputError(
-                f"batch_size is {batch_size} on each of {process_count} processes; together they "
-                f"must be 1 to {len(source)}, the number of pictures"
+                f"batch_size is {batch_size}; it must be 1 to {len(source)}, the number of pictures"
             )
         self.source, self.batch_size = source, batch_size
-        self.process_index, self.process_count = process_index, process_count
+        self.own = share_rows("batch_size", batch_size, share_index, share_count)
 
     def __iter__(self) -> "PictureIterator":
         """A new iterator at the start of the stream."""
@@ -213,7 +214,7 @@ class PictureIterator(Iterator[dict[str, np.ndarray]]):
         self._batches = batches
         self._given = 0
         identity = batches.source.identity
-        self._identity = {**identity, "rows": batches.batch_size * batches.process_count}
+        self._identity = {**identity, "rows": batches.batch_size}
         # A batch may hold pictures of two epochs.
         self._order = functools.lru_cache(maxsize=2)(
             functools.partial(epoch_order, len(batches.source), identity["seed"])
@@ -222,10 +223,10 @@ class PictureIterator(Iterator[dict[str, np.ndarray]]):
     def __next__(self) -> dict[str, np.ndarray]:
         """The next batch; there is always one."""
         b = self._batches
-        first = (self._given * b.process_count + b.process_index) * b.batch_size
+        first = self._given * b.batch_size
         self._given += 1
         count = len(b.source)
-        places = (divmod(place, count) for place in range(first, first + b.batch_size))
+        places = (divmod(first + row, count) for row in b.own)
         indices = [int(self._order(epoch)[place]) for epoch, place in places]
         return {"images": b.source.images(indices)}
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
@@ -95,7 +94,7 @@ def check_rows(rows: int, accumulation: int, mesh: Mesh | None) -> None:
     """That the rows of a batch split evenly over micro-batches and devices.
 
     Args:
-        rows: of a batch of one process.
+        rows: of a batch, of all processes together.
         accumulation: micro-batches.
         mesh: devices; None is one.
 
@@ -103,9 +102,8 @@ def check_rows(rows: int, accumulation: int, mesh: Mesh | None) -> None:
         InputError: they do not.
     """
     ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    count = jax.process_count()
-    if rows * count % (ways * accumulation):
+    if rows % (ways * accumulation):
         raise InputError(
-            f"rows sum to {rows} on each of {count} processes; together they must be a multiple of "
-            f"train.accumulation ({accumulation}) x mesh axes replica x fsdp ({ways})"
+            f"rows sum to {rows}; they must be a multiple of train.accumulation ({accumulation}) x "
+            f"mesh axes replica x fsdp ({ways})"
         )

@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 
 from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD, MazeWorld
 from jaxreason.data.multimodal.maze_world import MazeWorldSource
-from jaxreason.data.multimodal.mixing import mixed_batches
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
@@ -31,7 +30,7 @@ from jaxreason.training.diffusion.checks import (
     check_shape,
 )
 from jaxreason.training.diffusion.decoding import DecodingConfig
-from jaxreason.training.diffusion.supervised import diffusion_parts
+from jaxreason.training.diffusion.supervised import diffusion_parts, task_batches
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.parts import TrainingParts
@@ -51,7 +50,8 @@ class MaskedDiffusionExperiment:
         objective: weights of the tasks, noise and normalisation.
         blocks: block diffusion, for tasks whose answers are words; of `objective` only `mask_mode`
             is then used, and the rest stays as it is by default.
-        rows: rows of each task in a batch of one process; a task left out is not trained.
+        rows: rows of each task in a batch, of all processes together; a task left out is not
+            trained.
         text_dropout: share of the text-to-picture rows whose text is left out, which is what
             guidance without classifier needs; no text is left out of rows with reasoning.
         decoding: how answers are decoded when the model is judged.
@@ -212,14 +212,7 @@ class MaskedDiffusionExperiment:
             optimizer=parts.optimizer,
             optimizer_config=self.optimizer,
             train_config=self.train,
-            batches=mixed_batches(
-                source,
-                self.rows,
-                self.train.seed,
-                text_dropout=self.text_dropout,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-            ),
+            batches=task_batches(self, source, mesh),
             mesh=mesh,
             evaluate_fn=held_out_numbers(self, model, mesh) if self.train.evaluate_every else None,
             config_json=self.as_json(),

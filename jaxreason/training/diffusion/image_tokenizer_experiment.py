@@ -23,6 +23,7 @@ from jaxreason.errors import InputError
 from jaxreason.models.magvit import Magvit, MagvitConfig
 from jaxreason.objectives.image_tokenizer import TokenizerLossConfig, image_tokenizer
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
+from jaxreason.sharding.placement import data_share
 from jaxreason.sharding.rules import CONVOLUTION_RULES
 from jaxreason.training.diffusion.image_codec import MagvitCodec
 from jaxreason.training.diffusion.image_tokenizer_measures import measure_tokenizer
@@ -43,7 +44,7 @@ class ImageTokenizerExperiment:
         optimizer: AdamW and its schedule.
         train: lengths and intervals.
         mesh: how devices are arranged.
-        batch_size: pictures per step of each process.
+        batch_size: pictures per step, of all processes together.
         validation_pictures: held-out pictures that every evaluation and the report look at.
 
     Raises:
@@ -90,14 +91,14 @@ class ImageTokenizerExperiment:
         model = Magvit(self.model)
         held_out = picture_source(replace(self.data, split="validation"))
         source = picture_source(self.data)
-        processes = jax.process_index(), jax.process_count()
+        share = data_share(mesh)
         result = train(
             run_directory,
             objective=image_tokenizer(model, self.loss),
             model_init=model.init,
             optimizer_config=self.optimizer,
             train_config=self.train,
-            batches=PictureBatches(source, self.batch_size, *processes),
+            batches=PictureBatches(source, self.batch_size, share.index, share.count),
             mesh=mesh,
             rules=CONVOLUTION_RULES,
             evaluate_fn=self._evaluate(held_out) if self.train.evaluate_every else None,
@@ -114,10 +115,9 @@ class ImageTokenizerExperiment:
     def _check_rows(self, mesh: Mesh | None) -> None:
         sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
         parts = sharing * self.train.accumulation
-        if self.batch_size * jax.process_count() % parts:
+        if self.batch_size % parts:
             raise InputError(
-                f"batch_size is {self.batch_size} on each of {jax.process_count()} processes; "
-                f"together they must be a multiple of train.accumulation "
+                f"batch_size is {self.batch_size}; it must be a multiple of train.accumulation "
                 f"({self.train.accumulation}) x mesh axes replica x fsdp ({sharing})"
             )
 

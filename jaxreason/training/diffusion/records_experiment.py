@@ -12,7 +12,6 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.data.multimodal.maze_room import check_blocks
-from jaxreason.data.multimodal.mixing import mixed_batches
 from jaxreason.data.multimodal.record_source import RecordSource, RecordText
 from jaxreason.data.multimodal.records import PICTURED, TaskRecord
 from jaxreason.errors import InputError
@@ -28,7 +27,7 @@ from jaxreason.training.diffusion.blocks import BlockTraining
 from jaxreason.training.diffusion.bounds import BoundConfig
 from jaxreason.training.diffusion.checks import check_rows
 from jaxreason.training.diffusion.records_data import WORD_TEXT, RecordsData, record_texts
-from jaxreason.training.diffusion.supervised import diffusion_parts
+from jaxreason.training.diffusion.supervised import diffusion_parts, task_batches
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.parts import TrainingParts
@@ -48,7 +47,7 @@ class RecordsExperiment:
         model: shape and numerics; vocabulary_size 0 stands for what tokenizer and base have.
         objective: weights of the tasks, noise and normalisation.
         blocks: block diffusion, for tasks without drawing; see `MaskedDiffusionExperiment`.
-        rows: rows of each task (lm, lm_chat, mmu, t2i, r2i) in a batch of one process.
+        rows: rows of each task (lm, lm_chat, mmu, t2i, r2i) in a batch, of all processes together.
         text_dropout: share of the t2i rows whose text is left out.
         optimizer: AdamW or Muon and its schedule.
         train: lengths and intervals.
@@ -260,14 +259,7 @@ class RecordsExperiment:
             optimizer=parts.optimizer,
             optimizer_config=self.optimizer,
             train_config=self.train,
-            batches=mixed_batches(
-                source,
-                {task: self.rows[task] for task in self.tasks()},
-                self.train.seed,
-                text_dropout=self.text_dropout,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-            ),
+            batches=task_batches(self, source, mesh),
             mesh=mesh,
             evaluate_fn=evaluate,
             config_json=experiment.as_json(),

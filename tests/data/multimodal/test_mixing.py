@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxreason.data.multimodal.maze_world import MazeWorld, MazeWorldSource
 from jaxreason.data.multimodal.mixing import mixed_batches
+from jaxreason.data.streams import merge_states
 from jaxreason.errors import InputError
 from jaxreason.tokens.layouts import TASKS, LayoutConfig, LayoutRow
 from jaxreason.tokens.multimodal_vocabulary import mmada_ids
@@ -134,7 +135,6 @@ def test_a_resumed_mixture_continues_bit_for_bit(prefetch):
         (lambda: mixed_batches(THREE, ROWS, seed=5), "seed 4, this one has 5"),
         (lambda: mixed_batches(THREE, ROWS | {"lm": 3}, seed=4), "rows_per_task"),
         (lambda: mixed_batches(THREE, ROWS, seed=4, text_dropout=0.2), "text_dropout 0.1"),
-        (lambda: mixed_batches(THREE, ROWS, seed=4, process_count=2), "process_count 1"),
         (lambda: mixed_batches(Numbered(THREE.counts | {"lm": 8}), ROWS, seed=4), "source"),
     ],
 )
@@ -144,18 +144,42 @@ def test_a_position_in_another_mixture_is_refused(other, message):
         iter(other()).set_state(state)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(1, 5), st.integers(5, 40), st.integers(0, 1000))
-def test_processes_share_each_epoch_without_overlap_or_loss(processes, count, seed):
-    source = Numbered({"lm": count})
-    shares = []
-    for process in range(processes):
-        stream = mixed_batches(
-            source, {"lm": 1}, seed, process_index=process, process_count=processes, prefetch=0
-        )
-        shares.append(seen(take(iter(stream), -(-count // processes)), 0))
-    own = [share[: len(range(p, count, processes))] for p, share in enumerate(shares)]
-    assert sorted(example for share in own for example in share) == list(range(count))
+def shares(count, rows, source=THREE, **fields):
+    return [
+        iter(mixed_batches(source, rows, 4, share_index=i, share_count=count, prefetch=0, **fields))
+        for i in range(count)
+    ]
+
+
+def joined(iterators, steps):
+    """Batches of all shares as the devices see them."""
+    rows = [[next(iterator) for iterator in iterators] for _ in range(steps)]
+    return [{name: np.concatenate([x[name] for x in row]) for name in row[0]} for row in rows]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    parts=st.sampled_from([2, 3, 4, 6]),
+    after=st.sampled_from([1, 2, 4]),
+    lm=st.integers(0, 5),
+    count=st.integers(1, 40),
+    done=st.integers(0, 4),
+)
+def test_shares_together_are_the_whole_batch_and_any_number_goes_on(parts, after, lm, count, done):
+    source = Numbered({"t2i": count, "lm": 7})
+    rows = {"lm": lm, "t2i": 24 - lm}
+    [whole] = shares(1, rows, source, text_dropout=0.3)
+    split = shares(parts, rows, source, text_dropout=0.3)
+    resumed = shares(after, rows, source, text_dropout=0.3)
+    if done:
+        assert_same(joined(split, done), take(whole, done))
+    states = [iterator.get_state() for iterator in split]
+    assert merge_states(states) == whole.get_state()
+    for iterator in resumed:
+        iterator.set_state(json.loads(json.dumps(states[-1])))
+    expected = take(whole, 3)
+    assert_same(joined(split, 3), expected)
+    assert_same(joined(resumed, 3), expected)
 
 
 def test_one_text_in_ten_is_dropped_anew_in_each_epoch_and_only_of_drawings():
@@ -173,23 +197,6 @@ def test_one_text_in_ten_is_dropped_anew_in_each_epoch_and_only_of_drawings():
         assert next(iter(stream))["tokens"][:, 2].mean() == expected
 
 
-def test_what_is_dropped_does_not_depend_on_the_number_of_processes():
-    source = Numbered({"t2i": 60})
-
-    def dropped(process, processes):
-        stream = mixed_batches(
-            source,
-            {"t2i": 60 // processes},
-            text_dropout=0.3,
-            process_index=process,
-            process_count=processes,
-        )
-        tokens = next(iter(stream))["tokens"]
-        return set(tokens[tokens[:, 2] == 1, 1].tolist())
-
-    assert dropped(0, 1) == dropped(0, 2) | dropped(1, 2) != set()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -200,8 +207,8 @@ def test_what_is_dropped_does_not_depend_on_the_number_of_processes():
         ({"rows_per_task": {}}, "at least one row"),
         ({"seed": -1}, "seed is -1"),
         ({"text_dropout": 1.1}, "text_dropout is 1.1"),
-        ({"process_index": 1}, "process_index is 1"),
-        ({"process_count": 8}, "task 'lm' has 7 examples for 8 processes"),
+        ({"share_index": 1}, "share_index is 1"),
+        ({"share_count": 8}, "sum of rows_per_task is 12; it must be a multiple of 8"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
