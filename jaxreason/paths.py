@@ -291,6 +291,14 @@ def is_local(path: Any) -> bool:
     return not isinstance(path, ObjectPath)
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder and all in it; no error if there is none."""
+    if isinstance(path, ObjectPath):
+        path.remove_tree()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def local_path(path: "str | os.PathLike[str]", what: str) -> Path:
     """A path that must be on this machine.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxreason.analysis.tensors import Checkpoint, StoredTensor
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 from jaxreason.weights import safetensors_files
 from jaxreason.weights.folders import PICKLES, read_folder
 
@@ -46,14 +47,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
 def _split_step(path: str | Path) -> tuple[Path, int | None]:
     text = str(path)
-    if "@" not in text or Path(text).exists():
-        return Path(text), None
+    if "@" not in text or as_path(text).exists():
+        return as_path(text), None
     folder, step = text.rsplit("@", 1)
-    if not Path(folder).exists():
-        return Path(text), None
+    if not as_path(folder).exists():
+        return as_path(text), None
     if not step.isdecimal():
         raise InputError(f"checkpoint {text!r}: expected a step after the @, got {step!r}")
-    return Path(folder), int(step)
+    return as_path(folder), int(step)
 
 
 def _refused(path: Path) -> InputError:
@@ -64,9 +65,12 @@ def _refused(path: Path) -> InputError:
 
 
 def _is_pickle(path: Path) -> bool:
-    if path.suffix in PICKLES or zipfile.is_zipfile(path):
+    if path.suffix in PICKLES:
         return True
     with path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            return True
+        file.seek(0)
         first = file.read(2)
     return first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 

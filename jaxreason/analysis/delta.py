@@ -42,6 +42,7 @@ from jaxreason.analysis.delta_file import (
 )
 from jaxreason.analysis.tensors import Checkpoint
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 from jaxreason.weights.safetensors_writing import atomic_file, dtype_code, write_safetensors
 
 READ_DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
@@ -103,7 +104,7 @@ def make_delta(
         FailureError: a checkpoint is damaged, or the disk refuses.
     """
     started = time.perf_counter()
-    base, new, path = _opened(base), _opened(new), Path(path)
+    base, new, path = _opened(base), _opened(new), as_path(path)
     _check_free(path)
     entries = _entries(new, read_dtype)
     _check_same(base, _entries(base, read_dtype), entries, f"in {new.path}")
@@ -146,7 +147,7 @@ def apply_delta(
         FailureError: the difference is damaged, or the disk refuses.
     """
     started = time.perf_counter()
-    base, delta, out = _opened(base), Path(delta), Path(out)
+    base, delta, out = _opened(base), as_path(delta), as_path(out)
     if out.exists():
         raise InputError(f"{out} exists; name a new .safetensors file or folder")
     target = out if out.suffix == ".safetensors" else out / "model.safetensors"

@@ -20,6 +20,7 @@ from jaxreason.analysis.names import MATRIX_TYPES, place
 from jaxreason.analysis.pairing import align
 from jaxreason.analysis.tensors import Checkpoint
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 
 SCHEMA = "26.1"
 
@@ -33,7 +34,7 @@ def run_checkpoints(run: str | Path) -> list[str]:
     Raises:
         FailureError: there are none.
     """
-    root = Path(run) / "checkpoints"
+    root = as_path(run) / "checkpoints"
     names = [item.name for item in root.iterdir()] if root.is_dir() else []
     steps = sorted(int(name) for name in names if name.isdecimal())
     if not steps:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -11,6 +10,7 @@ import tyro
 from jaxreason.analysis.equality import Mode
 from jaxreason.cli.options import parse_options
 from jaxreason.cli.progress import weights_bar
+from jaxreason.paths import as_path
 
 if TYPE_CHECKING:
     from jaxreason.analysis.comparison import CompareSettings, Comparison
@@ -39,7 +39,7 @@ class Compare:
     """compute singular values, which takes most of the time"""
     json: bool = False
     """print everything as JSON (keys: see jaxreason/analysis/documents.py) instead of tables"""
-    report: Path | None = None
+    report: str | None = None
     """write a page with pictures (compare.html), PNGs and compare.json into this folder"""
 
 
@@ -62,7 +62,7 @@ def run(argv: Sequence[str]) -> None:
     settings = CompareSettings(arguments.mode, arguments.tolerance, arguments.rank)
     before, after = open_checkpoint(arguments.before), open_checkpoint(arguments.after)
     if arguments.report is not None:
-        check_folder(arguments.report)
+        check_folder(as_path(arguments.report))
     comparison = _compare(before, after, settings)
     if arguments.json:
         print(json.dumps(document(comparison), allow_nan=False))

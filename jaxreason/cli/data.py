@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxreason.cli.options import parse_options
 from jaxreason.data.sources import MazeData
 from jaxreason.errors import InputError
+from jaxreason.paths import local_path
 
 HELP = "prepare maze data sets on disk"
 
@@ -22,7 +22,7 @@ class Prepare:
     prepared data set the same examples are generated on the fly.
     """
 
-    directory: Path
+    directory: str
     """folder for data sets; one folder per data set is made in it"""
     generator: str = "wilson"
     """wilson, kruskal, dfs, drunkards_walk, searchformer or free_space"""
@@ -84,7 +84,7 @@ def _prepare(arguments: Prepare) -> None:
         task = progress.add_task("examples", total=total)
         folder = prepare(
             data,
-            arguments.directory,
+            local_path(arguments.directory, "directory"),
             validation=arguments.validation,
             test=arguments.test,
             on_example=lambda: progress.advance(task),

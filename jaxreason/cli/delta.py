@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -29,11 +28,11 @@ class Make:
     folders of them; both with the same tensors. Of a run directory only the parameters count.
     """
 
-    base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
+    base: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """the checkpoint before"""
-    new: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
+    new: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NEW")]
     """the checkpoint after"""
-    out: Path
+    out: str
     """file of the difference"""
     read_dtype: Literal["bfloat16", "float16"] | None = None
     """cast the tensors of both first: the difference of what is served, not of the masters"""
@@ -48,11 +47,11 @@ class Apply:
     Refused, with nothing left behind, if BASE is not the one the difference was made from.
     """
 
-    base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
+    base: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
     """the checkpoint the difference was made from"""
-    delta: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    delta: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """file of the difference"""
-    out: Path
+    out: str
     """a new .safetensors file, or a new folder for model.safetensors"""
     threads: int | None = None
     """for unpacking; one per core by default, at most 8"""

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from jaxreason.cli.options import parse_options
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 
 HELP = "sample from a run's model and judge every answer"
 
@@ -22,7 +22,7 @@ class Evaluate:
     RUN/evaluation/NAME.json and prints a table. The same arguments give the same numbers.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     """run directory, as `jaxreason train` makes it"""
     generators: tuple[str, ...] | None = None
     """test mazes: all (default), or some of wilson kruskal dfs drunkards_walk searchformer
@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> None:
         FailureError: no run there, or a damaged one.
     """
     arguments = parse_options(Evaluate, argv, "jaxreason evaluate")
-    if not (arguments.run / "config.json").is_file():
+    if not (as_path(arguments.run) / "config.json").is_file():
         raise FailureError(
             f"{arguments.run} is not a run directory: it has no config.json; train one with "
             "`jaxreason train`"

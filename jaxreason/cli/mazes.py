@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import tyro
@@ -18,6 +17,7 @@ from jaxreason.errors import InputError
 from jaxreason.mazes.formats import Record, parse_json_line, to_text
 from jaxreason.mazes.generators import GENERATORS, SPLITS, MazeConfig, generate, generate_solved
 from jaxreason.mazes.validation import LEVELS
+from jaxreason.paths import as_path
 
 HELP = "generate, validate and draw mazes with A* traces"
 TRACES = ("astar", "none", "searchformer")
@@ -86,14 +86,14 @@ class Show:
     """columns and rows; by default what a line says (rows, cols), or the smallest that fits"""
     level: str = "reference"
     """reference (the authors' rules), strict or exact"""
-    out: Path | None = None
+    out: str | None = None
     """write a .png picture or a .gif animation of the search instead"""
 
     def __post_init__(self) -> None:
         _choose("level", self.level, LEVELS)
         if self.index < 0:
             raise InputError(f"--index is {self.index}; expected at least 0")
-        if self.out is not None and self.out.suffix.lower() not in (".png", ".gif"):
+        if self.out is not None and as_path(self.out).suffix.lower() not in (".png", ".gif"):
             raise InputError(f"--out {str(self.out)!r} has no known ending; expected .png or .gif")
 
 
@@ -163,11 +163,12 @@ def _opened(name: str) -> Iterator[BinaryIO]:
     if name == "-":
         yield sys.stdin.buffer
         return
-    if Path(name).is_dir():
+    path = as_path(name)
+    if path.is_dir():
         raise InputError(f"FILE {name!r} is a folder; expected a file of JSON lines")
-    if not Path(name).exists():
+    if not path.exists():
         raise InputError(f"FILE {name!r} does not exist")
-    with open(name, "rb") as source:
+    with path.open("rb") as source:
         yield source
 
 
@@ -237,6 +238,6 @@ def _show(arguments: Show) -> None:
         return
     from jaxreason.mazes.pictures import animate_scene, draw_scene
 
-    animated = arguments.out.suffix.lower() == ".gif"
+    animated = as_path(arguments.out).suffix.lower() == ".gif"
     (animate_scene if animated else draw_scene)(scene, arguments.out)
     print(f"wrote {arguments.out}")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -12,6 +11,7 @@ from jaxreason.analysis.equality import Mode
 from jaxreason.cli.options import parse_options
 from jaxreason.cli.progress import weights_bar
 from jaxreason.errors import InputError
+from jaxreason.paths import as_path
 
 HELP = "compare which weights runs from one base changed, against null models"
 
@@ -41,7 +41,7 @@ class Overlap:
     """of the precision null by adding and rounding, beside its exact expectation"""
     json: bool = False
     """print everything as JSON (keys: see jaxreason/analysis/overlap_documents.py)"""
-    report: Path | None = None
+    report: str | None = None
     """write a page with pictures (overlap.html), PNG and overlap.json into this folder"""
 
 
@@ -65,7 +65,7 @@ def run(argv: Sequence[str]) -> None:
 
     base, *runs = (open_checkpoint(path) for path in (arguments.base, *arguments.runs))
     if arguments.report is not None:
-        check_folder(arguments.report)
+        check_folder(as_path(arguments.report))
     options = {
         "mode": arguments.mode,
         "tolerance": arguments.tolerance,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -19,9 +18,9 @@ class Report:
     Several runs stand side by side; runs of one regime are pooled in the headline table.
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """run directories, evaluated with `jaxreason evaluate`"""
-    out: Path | None = None
+    out: str | None = None
     """folder of the report; by default `report` in the (first) run directory"""
     evaluation: str | None = None
     """name of the evaluation to show; the latest by default"""

@@ -2,6 +2,7 @@
 weights.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import tyro
 
 from jaxreason.cli.options import parse_options
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 
 HELP = "answers of a masked-diffusion run: words, pictures, parts filled in again"
 
@@ -23,7 +25,7 @@ class Sample:
     the denoising (GIF) are written there. Imported weights answer a --prompt.
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional]
     """run directory of masked diffusion, post-trained or not"""
     task: str = "plan"
     """plan, read_plan, read_maze, draw_maze or draw_solution"""
@@ -37,13 +39,13 @@ class Sample:
     """an answer in which each _ is filled in and all else kept, as in "plan 0 1 plan _ _ end" """
     redraw: tuple[int, int, int, int] | None = None
     """top left bottom right (not included) of the part of the true picture to draw again"""
-    out: Path | None = None
+    out: str | None = None
     """folder for pictures and animations"""
     checkpoint: int | None = None
     """step of the checkpoint; the newest by default"""
     prompt: str | None = None
     """of imported weights: a user's turn, or without --tokenizer ids such as "12 5 7" """
-    tokenizer: Path | None = None
+    tokenizer: str | None = None
     """of imported weights: tokenizer.json"""
     plain: bool = False
     """the prompt is a text to go on with, not a user's turn"""
@@ -67,7 +69,7 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"count is {arguments.count}; it must be at least 1")
     if arguments.edit is not None and arguments.redraw is not None:
         raise InputError("edit is for words and redraw for pictures; give one of them")
-    if not (arguments.run / "config.json").is_file():
+    if not (as_path(arguments.run) / "config.json").is_file():
         raise FailureError(f"{arguments.run} is not a run directory: it has no config.json")
     # JAX takes a second to import; usage errors above do not wait for it.
     from jaxreason.training.cache import enable_compilation_cache
@@ -81,7 +83,7 @@ def run(argv: Sequence[str]) -> None:
         print(f"[{number}] {' '.join(shown.question)}")
         print(f"    {' '.join(shown.answer) or 'a picture'}  ({verdict})")
         if arguments.out is not None:
-            _write(arguments.out, f"{arguments.task}_{number}", shown)
+            _write(as_path(arguments.out), f"{arguments.task}_{number}", shown)
 
 
 def _answers(arguments: Sample) -> Any:
@@ -147,4 +149,6 @@ def _write(folder: Path, name: str, shown: Any) -> None:
         large = Image.fromarray(shown.picture)
         side = max(1, 320 // max(large.size))
         size = (large.width * side, large.height * side)
-        large.resize(size, Image.Resampling.NEAREST).save(folder / f"{name}.png")
+        picture = io.BytesIO()
+        large.resize(size, Image.Resampling.NEAREST).save(picture, "PNG")
+        (folder / f"{name}.png").write_bytes(picture.getvalue())

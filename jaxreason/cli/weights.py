@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -10,6 +9,7 @@ import tyro
 from jaxreason.cli.main import suggestion
 from jaxreason.cli.options import parse_options
 from jaxreason.errors import InputError
+from jaxreason.paths import as_path
 
 HELP = "make a run of published LLaDA or MMaDA weights, or publish a run's"
 _USAGE = f"""usage: jaxreason weights import FOLDER --run DIRECTORY
@@ -26,9 +26,9 @@ class Import:
     Gen-Verse/MMaDA-8B. Every name and shape is checked before anything is read.
     """
 
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """the checkpoint"""
-    run: Path
+    run: str
     """a new run directory"""
     mask: int | None = None
     """id of the mask token; LLaDA's 126336 in a vocabulary of its size"""
@@ -54,9 +54,9 @@ class Import:
 class Export:
     """Write a run's model as safetensors with LLaDA's names, whole or not at all."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """run directory of a masked-diffusion model"""
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """a new folder"""
     step: int | None = None
     """which checkpoint; the newest by default"""
@@ -123,5 +123,5 @@ def _export(options: Export) -> str:
         shard_bytes=options.shard_megabytes * 10**6,
         dtype=options.dtype,
     )
-    files = len(list(options.folder.glob("*.safetensors")))
+    files = len(list(as_path(options.folder).glob("*.safetensors")))
     return f"{options.folder}: {files} files, mask mode {metadata.mask_mode}"

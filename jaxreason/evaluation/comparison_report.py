@@ -12,6 +12,7 @@ from jaxreason.evaluation import comparison_figures, page
 from jaxreason.evaluation.comparison_tables import RANKS, READINGS, mean_ranks, per_cent
 from jaxreason.evaluation.report_folder import put_in_place
 from jaxreason.evaluation.style import THEMES, Theme
+from jaxreason.paths import as_path
 
 Draw = Callable[[Comparison, Theme], bytes | None]
 
@@ -183,4 +184,4 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
     """
     html, images = build(comparison)
     text = json.dumps(document(comparison), indent=1, allow_nan=False) + "\n"
-    return put_in_place(Path(folder), "compare.html", html, {"compare.json": text}, images)
+    return put_in_place(as_path(folder), "compare.html", html, {"compare.json": text}, images)

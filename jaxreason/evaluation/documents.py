@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxreason.errors import FailureError
+from jaxreason.paths import as_path
 
 SCHEMA = "26.1"
 
@@ -48,7 +49,7 @@ def read_evaluation(path: str | Path) -> dict[str, Any]:
     Raises:
         FailureError: the file is missing, no JSON, or of another kind or schema.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:  # no text, or no JSON

@@ -1,7 +1,7 @@
 """The report of an overlap: an HTML page, figures as PNG, the numbers as JSON."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jaxreason.evaluation import overlap_figures, page
@@ -9,6 +9,7 @@ from jaxreason.evaluation.comparison_tables import per_cent
 from jaxreason.evaluation.overlap_tables import NULLS, reading, rule_words, run_labels
 from jaxreason.evaluation.report_folder import put_in_place
 from jaxreason.evaluation.style import THEMES
+from jaxreason.paths import as_path
 
 _NOTE = (
     "Bars: Jaccard index of the weights that both runs changed. Rounded independent updates share "
@@ -30,7 +31,7 @@ def write_overlap(document: dict[str, Any], folder: str | Path) -> Path:
     draw = overlap_figures.against_nulls if two else overlap_figures.every_two
     images = {theme.name: image for theme in THEMES if (image := draw(document, theme))}
     labels = [page.escape(label) for label in run_labels(document)]
-    base = page.escape(Path(document["base"]["path"]).name)
+    base = page.escape(PurePath(document["base"]["path"]).name)
     body = [
         "<header><h1>What the runs changed alike</h1>"
         f'<p class="lead">{", ".join(labels)}, from {base}: {document["total"]["size"]:,} weights '
@@ -51,7 +52,7 @@ def write_overlap(document: dict[str, Any], folder: str | Path) -> Path:
     html = page.page("What the runs changed alike", body)
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     pictures = {"overlap": images["light"]} if images else {}
-    return put_in_place(Path(folder), "overlap.html", html, {"overlap.json": text}, pictures)
+    return put_in_place(as_path(folder), "overlap.html", html, {"overlap.json": text}, pictures)
 
 
 def _reading(document: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from jaxreason.evaluation.settings import (
 )
 from jaxreason.evaluation.tables import bin_edges, default_bin_width, summarise
 from jaxreason.mazes import MazeConfig
+from jaxreason.paths import as_path
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params, Sampler
 
@@ -239,9 +240,9 @@ def evaluate_run(
     from jaxreason.training.experiment import MazeExperiment
     from jaxreason.training.runs import load_run
 
-    if name is not None and (not name or name != Path(name).name):
+    if name is not None and (not name or name != PurePath(name).name):
         raise InputError(f"name is {name!r}; expected a plain file name without directories")
-    run = Path(run_directory)
+    run = as_path(run_directory)
     loaded = load_run(run, step)
     if not isinstance(loaded.experiment, MazeExperiment):
         raise InputError(

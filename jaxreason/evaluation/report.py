@@ -15,6 +15,7 @@ from jaxreason.evaluation.runs import (
     regimes_of,
 )
 from jaxreason.evaluation.style import THEMES, Theme
+from jaxreason.paths import as_path
 
 Draw = Callable[[Sequence[RunRecord], Theme], bytes | None]
 
@@ -181,7 +182,7 @@ def write_report(
         InputError, FailureError: see `runs.read_runs`; the disk refuses.
     """
     runs = read_runs(directories, evaluation)
-    folder = Path(out) if out is not None else runs[0].directory / "report"
+    folder = as_path(out) if out is not None else runs[0].directory / "report"
     html, images, found = build(runs)
     texts = {"report.json": json.dumps(found, indent=1, allow_nan=False) + "\n"}
     return put_in_place(folder, "report.html", html, texts, images, stale="mazes_*.png")

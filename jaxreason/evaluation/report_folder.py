@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxreason.errors import InputError, disk_errors
+from jaxreason.paths import is_local
 
 
 def check_folder(folder: Path) -> None:
@@ -15,11 +16,23 @@ def check_folder(folder: Path) -> None:
         InputError: the folder, or what should hold it, is a file.
         FailureError: the disk refuses.
     """
+    if not is_local(folder):
+        _try_object(folder)
+        return
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise InputError(f"report folder {folder}: {there} is a file; name another folder")
     with disk_errors(str(folder)), tempfile.TemporaryDirectory(dir=there, prefix=".report-"):
         pass
+
+
+def _try_object(folder: Path) -> None:
+    if folder.is_file():
+        raise InputError(f"report folder {folder} is a file; name another folder")
+    trial = folder / ".report-trial"
+    with disk_errors(str(folder)):
+        trial.write_bytes(b"")
+        trial.unlink()
 
 
 def put_in_place(
@@ -48,6 +61,8 @@ def put_in_place(
     Raises:
         FailureError: the disk refuses.
     """
+    if not is_local(folder):
+        return _put_objects(folder, page, html, texts, images, stale)
     with disk_errors(str(folder)):
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Inside the folder where there is one: it may be on a disk of its own.
@@ -64,4 +79,24 @@ def put_in_place(
             # The page goes last: while it is there, all it stands for is.
             for path in sorted(fresh.iterdir(), key=lambda path: path.name == page):
                 os.replace(path, folder / path.name)
+    return folder / page
+
+
+def _put_objects(
+    folder: Path,
+    page: str,
+    html: str,
+    texts: Mapping[str, str],
+    images: Mapping[str, bytes],
+    stale: str | None,
+) -> Path:
+    """The same in an object store, where each file is put whole: the page last."""
+    with disk_errors(str(folder)):
+        for old in (folder / page, *(folder.glob(stale) if stale else ())):
+            old.unlink(missing_ok=True)
+        for image, data in images.items():
+            (folder / f"{image}.png").write_bytes(data)
+        for file, text in texts.items():
+            (folder / file).write_text(text)
+        (folder / page).write_text(html)
     return folder / page

@@ -11,6 +11,7 @@ import numpy as np
 from jaxreason.errors import FailureError, InputError
 from jaxreason.evaluation.documents import read_evaluation
 from jaxreason.evaluation.statistics import Share
+from jaxreason.paths import as_path
 from jaxreason.training.files import flatten
 from jaxreason.training.metrics import read_metrics
 
@@ -81,7 +82,7 @@ def read_run(directory: str | Path, evaluation: str | None = None) -> RunRecord:
         FailureError: no run there, or a damaged file.
         InputError: there is no evaluation of that name.
     """
-    run = Path(directory)
+    run = as_path(directory)
     if not (run / "config.json").is_file():
         raise FailureError(
             f"{directory} is not a run directory: it has no config.json; train one with "
@@ -137,7 +138,7 @@ def read_runs(
     """
     if not directories:
         raise InputError("no run given; expected at least one run directory")
-    resolved = [Path(directory).resolve() for directory in directories]
+    resolved = [as_path(directory).resolve() for directory in directories]
     if len(set(resolved)) != len(resolved):
         raise InputError("the same run directory is given twice")
     runs = [read_run(directory, evaluation) for directory in directories]

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 import jax
 import numpy as np
 
-from jaxreason.errors import FailureError, InputError
+from jaxreason.errors import FailureError, InputError, disk_errors
 from jaxreason.masks.forms import (
     check_leaf,
     expand,
@@ -26,6 +26,7 @@ from jaxreason.masks.forms import (
     path_name,
     to_boolean,
 )
+from jaxreason.paths import as_path, is_local, put_whole
 
 _NAME = b"jaxreason-mask "
 _MAGIC = _NAME + b"1\n"
@@ -45,7 +46,7 @@ def save_mask(path: str | Path, mask: Any, params: Any = None) -> None:
         InputError: the mask is none, or does not match params (the path is named).
         FailureError: the file cannot be written.
     """
-    target = Path(path)
+    target = as_path(path)
     if params is not None:
         mask = expand(mask, params)
     named = jax.tree_util.tree_flatten_with_path(mask, is_leaf=is_mask_leaf)[0]
@@ -57,6 +58,10 @@ def save_mask(path: str | Path, mask: Any, params: Any = None) -> None:
         shape = None if isinstance(leaf, bool | np.bool_) else list(leaf.shape)
         leaves.append({"path": [_entry(key, path_name(keys)) for key in keys], "shape": shape})
     header = json.dumps({"leaves": leaves}).encode()
+    if not is_local(target):
+        with disk_errors(f"mask {target}"), put_whole(target) as store:
+            _write(store, header, [leaf for _, leaf in named])  # type: ignore[arg-type]
+        return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -110,7 +115,7 @@ def load_mask(
     """
     if form not in ("boolean", "packed"):
         raise InputError(f"mask form={form!r}: expected boolean or packed")
-    source = Path(path)
+    source = as_path(path)
     try:
         data = source.read_bytes()
     except OSError as error:

@@ -9,12 +9,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxreason.errors import FailureError
+from jaxreason.errors import FailureError, disk_errors
 from jaxreason.mazes import palette
 from jaxreason.mazes.astar import Trace
 from jaxreason.mazes.problem import Cell, Problem
 from jaxreason.mazes.scene import CREATED, FREE, Scene, scene_from_parts
 from jaxreason.mazes.validation import Verdict
+from jaxreason.paths import as_path, is_local, put_whole
 
 SIDE = 720
 """Pixels of the longer side of the maze itself, about."""
@@ -182,6 +183,10 @@ def render(
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Writes beside the path and renames, so that no half-written picture is ever there."""
+    if not is_local(path):
+        with disk_errors(str(path)), put_whole(path) as file:
+            write(file)  # type: ignore[arg-type]
+        return
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -201,7 +206,7 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def draw_scene(scene: Scene, path: str | Path) -> None:
     """Writes the scene as a PNG; FailureError if the path cannot be written."""
-    _write_whole(Path(path), lambda file: render(scene).save(file, "PNG", optimize=True))
+    _write_whole(as_path(path), lambda file: render(scene).save(file, "PNG", optimize=True))
 
 
 def animate_scene(scene: Scene, path: str | Path, frames: int = 90, side: int = 480) -> None:
@@ -230,7 +235,7 @@ def animate_scene(scene: Scene, path: str | Path, frames: int = 90, side: int = 
             file, "GIF", save_all=True, append_images=reduced[1:], duration=durations, loop=0
         )
 
-    _write_whole(Path(path), write)
+    _write_whole(as_path(path), write)
 
 
 def draw(

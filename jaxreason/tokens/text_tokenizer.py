@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 from jaxreason.tokens.multimodal_vocabulary import MultimodalIds, mmada_ids
 
 
@@ -42,7 +43,7 @@ class TokenizerFile:
                 f"tokenizer {str(path)!r} needs the library tokenizers; install it with "
                 "`pip install 'jaxreason[hf]'`"
             ) from error
-        self.path = Path(path)
+        self.path = as_path(path)
         try:
             self._content = self.path.read_bytes()
         except OSError as error:

@@ -7,6 +7,7 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.models.clip_config import ClipConfig, clip_settings, config_from_settings
 from jaxreason.models.clip_names import BUFFERS, clip_places
 from jaxreason.models.places import check_places
+from jaxreason.paths import as_path
 from jaxreason.types import Params
 from jaxreason.weights.folders import SHARD_BYTES, open_weights, save_weights
 from jaxreason.weights.placed import Dtype, read_placed, written_placed
@@ -19,7 +20,7 @@ def clip_config(folder: str | Path) -> ClipConfig:
         InputError: another model, or one that ours cannot be.
         FailureError: there is no config.json, or it cannot be read.
     """
-    file = Path(folder) / "config.json"
+    file = as_path(folder) / "config.json"
     try:
         return config_from_settings(json.loads(file.read_text()))
     except InputError:

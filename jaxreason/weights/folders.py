@@ -6,6 +6,7 @@ Reading and writing hold one tensor at a time, so that a checkpoint may be large
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.paths import as_path, is_local, remove_tree
 from jaxreason.weights.safetensors_files import read_file, read_index, read_metadata
 from jaxreason.weights.safetensors_writing import dtype_code, write_safetensors
 from jaxreason.weights.stored_tensor import StoredTensor
@@ -103,7 +105,7 @@ def open_weights(path: str | Path) -> StoredWeights:
             are named, and refused).
         FailureError: a file is missing or damaged, or holds tensors that the index does not list.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"weights {path} do not exist; expected a folder or a .safetensors file")
     unlisted: list[str] = []
@@ -168,7 +170,7 @@ def save_weights(
         InputError: the folder has files, there are no tensors, a dtype the format cannot hold.
         FailureError: the disk is full (checked first) or refuses.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if shard_bytes < 1:
         raise InputError(f"shard_bytes is {shard_bytes}; expected at least 1")
     if not tensors:
@@ -178,29 +180,45 @@ def save_weights(
     sizes = {name: _bytes_of(tensor) for name, tensor in tensors.items()}
     shards = _shards(sizes, shard_bytes)
     texts = {"format": "pt", **(metadata or {})}
-    partial = folder.with_name(folder.name + ".partial")
-    with disk_errors(str(folder)):
-        shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export has left
-        partial.mkdir(parents=True)
+    with disk_errors(str(folder)), _appearing(folder, sum(sizes.values())) as partial:
+        for name, text in (documents or {}).items():
+            (partial / name).write_text(text)
+        names = _file_names(len(shards))
+        for name, shard in zip(names, shards, strict=True):
+            entries = {key: (tensors[key].dtype, tensors[key].shape) for key in shard}
+            arrays = (tensors[key].read() for key in shard)
+            write_safetensors(partial / name, entries, arrays, texts)
+        if len(shards) > 1:
+            places = {key: n for n, shard in zip(names, shards, strict=True) for key in shard}
+            index = {
+                "metadata": {"total_size": sum(sizes.values()), **texts},
+                "weight_map": places,
+            }
+            (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+@contextmanager
+def _appearing(folder: Path, needed: int) -> Iterator[Path]:
+    """Where to write files that appear together, or are all removed after an error.
+
+    In an object store they appear one by one.
+    """
+    if not is_local(folder):
         try:
-            _check_space(partial, sum(sizes.values()))
-            names = _file_names(len(shards))
-            for name, shard in zip(names, shards, strict=True):
-                entries = {key: (tensors[key].dtype, tensors[key].shape) for key in shard}
-                arrays = (tensors[key].read() for key in shard)
-                write_safetensors(partial / name, entries, arrays, texts)
-            if len(shards) > 1:
-                places = {key: n for n, shard in zip(names, shards, strict=True) for key in shard}
-                index = {
-                    "metadata": {"total_size": sum(sizes.values()), **texts},
-                    "weight_map": places,
-                }
-                (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n")
-            for name, text in (documents or {}).items():
-                (partial / name).write_text(text)
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            yield folder
+        except BaseException:
+            remove_tree(folder)
+            raise
+        return
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export has left
+    partial.mkdir(parents=True)
+    try:
+        _check_space(partial, needed)
+        yield partial
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _bytes_of(tensor: StoredTensor) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models.attention import MASK_MODES, MaskMode
 from jaxreason.models.config import TransformerConfig
+from jaxreason.paths import as_path
 from jaxreason.weights.folders import open_weights
 
 # field of our config -> its name in LLaDA's config.json, and its type
@@ -114,7 +115,7 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
         InputError: config.json describes another architecture, the weights lack the embedding.
         FailureError: there is no config.json, or a field of it is missing or no number.
     """
-    file = Path(path) / "config.json"
+    file = as_path(path) / "config.json"
     try:
         stored = json.loads(file.read_text())
         heads = stored["n_heads"]
@@ -144,7 +145,7 @@ def other_settings(path: str | Path) -> dict[str, Any]:
 
     To be asked after `llada_config`, which has checked the file.
     """
-    stored = json.loads((Path(path) / "config.json").read_text())
+    stored = json.loads((as_path(path) / "config.json").read_text())
     ours = {theirs for theirs, _ in _FIELDS.values()} | _FIXED.keys() | _WRITTEN
     return {name: value for name, value in stored.items() if name not in ours}
 

@@ -8,6 +8,7 @@ from typing import Any
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models.magvit import MagvitConfig
 from jaxreason.models.magvit_names import from_published, to_published
+from jaxreason.paths import as_path
 from jaxreason.types import Params
 from jaxreason.weights.folders import SHARD_BYTES, in_memory, open_weights, save_weights
 
@@ -21,7 +22,7 @@ def magvit_config(folder: str | Path) -> MagvitConfig:
         InputError: a field that the tokenizer lacks, or that does not fit the others.
         FailureError: the file that says it cannot be read.
     """
-    file = Path(folder) / _CONFIG
+    file = as_path(folder) / _CONFIG
     if not file.is_file():
         return MagvitConfig()
     try:

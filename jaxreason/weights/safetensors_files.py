@@ -7,13 +7,14 @@ row-major and without gaps.
 
 import json
 import math
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from jaxreason.errors import FailureError
+from jaxreason.paths import is_local
 from jaxreason.weights.stored_tensor import StoredTensor
 
 DTYPES: dict[str, np.dtype] = {
@@ -98,12 +99,20 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...]
     return DTYPES[code], tuple(shape), begin, end
 
 
+def _elements(path: Any, dtype: np.dtype, count: int, offset: int) -> np.ndarray:
+    """At most `count` numbers from a byte on; of an object in a store only these are fetched."""
+    if is_local(path):
+        return np.fromfile(path, dtype, count, offset=offset)
+    data = bytearray(path.read_range(offset, count * dtype.itemsize) if count else b"")
+    return np.frombuffer(data, dtype, len(data) // dtype.itemsize)
+
+
 def _reader(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> Any:
     def read() -> np.ndarray:
         count = math.prod(shape)
         try:
             # Plain reading rather than a memory map: what is read once should not stay mapped.
-            flat = np.fromfile(path, dtype, count, offset=offset)
+            flat = _elements(path, dtype, count, offset)
         except OSError as error:
             raise FailureError(f"{path} cannot be read: {error.strerror or error}") from error
         if flat.size != count:
@@ -170,7 +179,7 @@ def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:
     found: dict[str, StoredTensor] = {}
     unlisted = []
     for name in files:
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or PurePath(name).name != name:
             raise FailureError(f"{path} names the file {name!r}; expected one beside it")
         if not (path.parent / name).is_file():
             raise FailureError(f"{path} names the file {name!r}, which is missing")

@@ -11,6 +11,7 @@ from typing import IO
 import numpy as np
 
 from jaxreason.errors import InputError, disk_errors
+from jaxreason.paths import is_local, put_whole
 from jaxreason.weights.safetensors_files import DTYPES
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
@@ -25,6 +26,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         FailureError: the disk is full or refuses.
     """
+    if not is_local(path):
+        with disk_errors(str(path)), put_whole(path) as file:
+            yield file
+        return
     temporary = path.with_name(path.name + ".tmp")
     fresh = [folder for folder in path.parents if not folder.exists()]
     with disk_errors(str(path)):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from jaxreason.errors import InputError
@@ -12,6 +12,7 @@ from jaxreason.evaluation.diffusion.measuring import as_measures, judge_of
 from jaxreason.evaluation.documents import dump
 from jaxreason.evaluation.environment import environment
 from jaxreason.mazes import SPLITS
+from jaxreason.paths import as_path
 from jaxreason.training.diffusion.bounds import BoundConfig
 from jaxreason.training.files import write_atomically
 from jaxreason.training.runs import Run, load_run
@@ -146,9 +147,9 @@ def evaluate_diffusion_run(
         InputError: a name that is no file name, a task the run was not trained on.
         FailureError: no run or checkpoint there, or the disk refuses.
     """
-    if name is not None and (not name or name != Path(name).name):
+    if name is not None and (not name or name != PurePath(name).name):
         raise InputError(f"name is {name!r}; expected a plain file name without directories")
-    directory, begin = Path(run_directory), time.perf_counter()
+    directory, begin = as_path(run_directory), time.perf_counter()
     run = load_run(directory, step)
     if name is None:
         name = f"step-{run.step}" + ("" if settings.split == "test" else f"-{settings.split}")

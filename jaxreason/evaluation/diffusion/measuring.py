@@ -8,11 +8,12 @@ from typing import Any
 
 from jaxreason.errors import FailureError
 from jaxreason.evaluation.diffusion.stage_table import StageResult, measured
+from jaxreason.paths import as_path
 from jaxreason.training.diffusion.held_out import Answered, Judge
 from jaxreason.training.files import write_atomically
 from jaxreason.training.runs import Run, load_run
 
-FILE = Path("evaluation") / "tasks.json"
+FILE = "evaluation/tasks.json"
 
 
 def judge_of(run: Run, *, mazes: int, batch: int = 50, split: str = "test") -> Judge:
@@ -45,7 +46,7 @@ def measure_run(
     Raises:
         FailureError: no such run, or it has not ended.
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     run = load_run(directory)
     made_from = {
         "step": run.step,

@@ -17,6 +17,7 @@ from jaxreason.evaluation.diffusion.stage_table import (
     tasks_of,
 )
 from jaxreason.evaluation.report_folder import put_in_place
+from jaxreason.paths import as_path
 from jaxreason.training.files import disk_errors
 
 PAGE = "index.html"
@@ -68,7 +69,7 @@ class Report(NamedTuple):
     facts: Mapping[str, str]
 
 
-def write(folder: Path, report: Report) -> Path:
+def write(folder: str | Path, report: Report) -> Path:
     """Write the page, its PNGs and GIFs, the tables as text and the numbers as JSON.
 
     Returns:
@@ -88,10 +89,10 @@ def write(folder: Path, report: Report) -> Path:
     figure = stage_figure(report.stages)
     images = {sheet.name: sheet.images["light"] for sheet in report.sheets}
     images["stages"] = figure["light"]
-    made = put_in_place(folder, PAGE, html(report, figure), texts, images)
+    made = put_in_place(as_path(folder), PAGE, html(report, figure), texts, images)
     for moving in report.moving:
         with disk_errors(str(folder)):
-            (folder / f"{moving.name}.gif").write_bytes(moving.gif)
+            (as_path(folder) / f"{moving.name}.gif").write_bytes(moving.gif)
     return made
 
 
