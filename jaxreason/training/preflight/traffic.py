@@ -50,7 +50,7 @@ def _moved(module: Module, instructions: Computation, one: Instruction) -> float
     read = 0.0
     for place, operand in enumerate(one.operands):
         if operand in instructions and (whole := _hbm(instructions[operand].shape)):
-            read += min(whole, _read_inside(inside, place, whole))
+            read += min(whole, _read_inside(module, inside, place, whole))
     return read + _written_inside(module.root(called), inside, one)
 
 
@@ -62,18 +62,29 @@ def _whole(shape: str) -> float:
     return float(sum(count for count, _ in arrays(shape)))
 
 
-def _read_inside(inside: Computation, place: int, whole: float) -> float:
+def _read_inside(module: Module, inside: Computation, place: int, whole: float) -> float:
     """Bytes of the operand at `place` that a fusion reads."""
-    name = next(
-        (x.name for x in inside.values() if x.opcode == "parameter" and x.text == str(place)), None
-    )
-    users = [x for x in inside.values() if name in x.operands]
+    for one in inside.values():
+        if one.opcode == "parameter" and one.text == str(place):
+            return _read_by(module, inside, one.name, whole)
+    return whole
+
+
+def _read_by(module: Module, inside: Computation, name: str, whole: float) -> float:
+    """Bytes that the users of `name` read of it: slices where they only slice, else all."""
+    users = [one for one in inside.values() if name in one.operands]
     read = 0.0
     for user in users:
         if user.opcode == "dynamic-slice":
             read += _whole(user.shape)
         elif user.opcode == "dynamic-update-slice" and user.operands[0] == name:
             continue
+        elif user.opcode == "fusion" and (called := user.attribute("calls")):
+            deeper = module.computations[called]
+            for position in (i for i, operand in enumerate(user.operands) if operand == name):
+                read += _read_inside(module, deeper, position, whole)
+        elif user.opcode == "bitcast":
+            read += _read_by(module, inside, user.name, whole)
         else:
             return whole
     return read
