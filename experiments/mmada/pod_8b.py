@@ -50,8 +50,8 @@ experiment = MaskedDiffusionExperiment(
     world=MazeWorld(width=24, height=24, count=1_000_000, minimum_path_cells=12),
     model=model(0),
     objective=replace(STAGE.objective(), mask_mode="bool"),
-    # Of each of 64 processes with 4 chips; 20 x 64 = 1,280.
-    rows={"draw_maze": 2, "draw_solution": 4, "read_plan": 4, "read_maze": 2, "plan": 8},
+    # ROWS in all.
+    rows={"draw_maze": 128, "draw_solution": 256, "read_plan": 256, "read_maze": 128, "plan": 512},
     optimizer=STAGE.optimizer(),
     train=TrainConfig(steps=STAGE.steps, log_every=20, save_every=2_000),
     mesh=MESH,

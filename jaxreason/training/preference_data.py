@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
 from jaxreason.objectives.pairs import SEQUENCES, check_preferences, pair_scores
+from jaxreason.paths import as_path
 from jaxreason.sampling import autoregressive
 from jaxreason.sharding.mesh import BATCH_AXES
-from jaxreason.sharding.placement import place_batch
+from jaxreason.sharding.placement import agree, place_everywhere, to_host
 from jaxreason.training import completions
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import Completed, SamplingConfig
 from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.rollouts import RolloutConfig, RolloutSource
 from jaxreason.training.runs import Run
-from jaxreason.training.state import state_from_params
+from jaxreason.training.state import place_params
 from jaxreason.training.stored_batches import Arrays, read_arrays, write_arrays
 from jaxreason.types import Batch, Params
 
@@ -83,6 +83,8 @@ def prepare(
 ) -> Prepared:
     """The data kept in `path`, made first if they are not there, or were made otherwise.
 
+    Several processes make them together, all hold all of them, and the first writes the file.
+
     Args:
         path: the .npz file.
         preparation: what to make.
@@ -106,7 +108,8 @@ def prepare(
             }
         )
     )
-    if path.exists():
+    # Process 0 says whether the file is there: it may be writing it while others still look.
+    if agree(path.exists())[0]:
         arrays, about = read_arrays(path)
         if about["identity"] == wanted:
             return Prepared(arrays, about["summary"], about["max_new_tokens"])
@@ -116,8 +119,6 @@ def prepare(
                 f"{path} was made with another {', '.join(differing)}, and the run has checkpoints "
                 "of training on it; restore the base as it was then, or start a new run"
             )
-    # Several processes make the same; a global mesh would need all of them at every step of it.
-    mesh = mesh if jax.process_count() == 1 else None
     arrays, summary, limit = _make(path.parent, preparation, base, source, mesh, say)
     if preparation.reference:
         say(f"scoring {len(arrays['tokens'])} examples with the reference")
@@ -185,8 +186,8 @@ def _drawn_once(
         "data": json.loads(json.dumps(getattr(source, "identity", None))),
         "base": fingerprint(base.params),
     }
-    path = Path(preparation.samples_from or run) / "samples.npz"
-    if path.exists():
+    path = as_path(preparation.samples_from or run) / "samples.npz"
+    if agree(path.exists())[0]:
         arrays, about = read_arrays(path)
         differing = [name for name in identity if about.get(name) != identity[name]]
         if not differing:
@@ -261,12 +262,8 @@ def _draw(
         mesh,
         lambda part: nullcontext(),
     )
-    placed = _placed(base.params, mesh)
+    placed = place_params(base.params, mesh)
     return completions.draw_completions(rollouts.draw, placed, config, batch)
-
-
-def _placed(params: Params, mesh: Mesh | None) -> Params:
-    return state_from_params(params, optax.identity(), jax.random.key(0), mesh).params
 
 
 def reference_log_probabilities(
@@ -280,12 +277,12 @@ def reference_log_probabilities(
     def score(params: Params, batch: Batch) -> jax.Array:
         return pair_scores(base.model, params, batch, preparation.chunk).log_probabilities
 
-    placed = _placed(params, mesh)
+    placed = place_params(params, mesh)
     found = []
     for first in range(0, len(arrays["tokens"]), at_once):
         last = len(arrays["tokens"]) - 1
         rows = np.minimum(np.arange(first, first + at_once), last)
-        batch = place_batch({name: arrays[name][rows] for name in SEQUENCES}, mesh)
+        batch = place_everywhere({name: arrays[name][rows] for name in SEQUENCES}, mesh)
         with nullcontext() if mesh is None else jax.set_mesh(mesh):
-            found.append(np.asarray(score(placed, batch)))
+            found.append(to_host(score(placed, batch)))
     return np.concatenate(found)[: len(arrays["tokens"])].astype(np.float32)

@@ -15,7 +15,9 @@ from jaxreason.errors import InputError
 from jaxreason.models import Transformer
 from jaxreason.objectives import dpo, ipo, kto, next_token, orpo, simpo
 from jaxreason.objectives.preference_losses import check_settings
+from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import BATCH_AXES
+from jaxreason.sharding.placement import data_share
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import SamplingConfig
 from jaxreason.training.files import claim, settle_config
@@ -87,7 +89,7 @@ class PreferenceExperiment(PostTraining):
         sampling: how many problems, and how completions are drawn.
         samples_from: run directory of another method whose completions (samples.npz) are used
             instead of drawing the same ones again.
-        batch_size: pairs (or completions) per step.
+        batch_size: pairs (or completions) per step, of all processes together.
         held_out: problems of the validation split decoded greedily at every evaluation.
         optimizer: AdamW and its schedule.
         params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
@@ -186,15 +188,10 @@ class PreferenceExperiment(PostTraining):
                 experiment, or completions that give no example.
             FailureError: see `training.loop.train`; no base run.
         """
-        if jax.process_count() > 1 and self.train.evaluate_every:
-            raise InputError(
-                f"train.evaluate_every is {self.train.evaluate_every}, but held-out problems are "
-                f"decoded by one process and there are {jax.process_count()}; set it to 0"
-            )
         base = self.load_base()
         mesh = self.device_mesh()
         self._check_rows(mesh)
-        run = Path(run_directory)
+        run = as_path(run_directory)
         config = {**self.as_json(), "origin": origin_json(self.base)}
         # All refusals come before the sampling, which may be long.
         begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
@@ -206,7 +203,7 @@ class PreferenceExperiment(PostTraining):
         optimizer = self.optimizer_for(params)
         data = self._data(run, base, params, mesh, progress)
         arrays = data.arrays
-        processes = jax.process_index(), jax.process_count()
+        share = data_share(mesh)
         sampling = self.sampling
         held_out = RolloutConfig(
             max_new_tokens=data.max_new_tokens,
@@ -219,7 +216,9 @@ class PreferenceExperiment(PostTraining):
             objective=self.objective(base.model, balanced_weight(arrays, self.undesirable_weight)),
             optimizer_config=self.optimizer,
             train_config=self.train,
-            batches=StoredBatches(arrays, self.batch_size, self.train.seed, *processes),
+            batches=StoredBatches(
+                arrays, self.batch_size, self.train.seed, share.index, share.count
+            ),
             initial_params=params,
             mesh=mesh,
             evaluate_fn=held_out_rewards(base, held_out, self.held_out, mesh),
@@ -248,7 +247,7 @@ class PreferenceExperiment(PostTraining):
         )
 
         def say(line: str) -> None:
-            if progress:
+            if progress and jax.process_index() == 0:
                 print(line, file=sys.stderr)
 
         return prepare(run / "data.npz", preparation, base, params, source, mesh, say)

@@ -110,6 +110,16 @@ def state_from_params(
     return jax.jit(make, out_shardings=shardings)(placed, key)
 
 
+def place_params(
+    params: Params, mesh: Mesh | None = None, rules: Sequence[Rule] = TRANSFORMER_RULES
+) -> Params:
+    """Parameters where training on the mesh has them; those that are there are not copied."""
+    if mesh is None:
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(lambda leaf: _placed(leaf, one), params)
+    return jax.tree.map(_placed, params, match_rules(rules, params, mesh))
+
+
 def _placed(leaf: Any, sharding: Sharding) -> jax.Array:
     """An array where it should be; one that is not there yet is the same on every process."""
     if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):

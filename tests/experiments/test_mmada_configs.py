@@ -111,8 +111,7 @@ def test_the_8_billion_model_fits_its_pod_on_paper():
     assert found.rows_per_group * 32 == pod.ROWS
     # Parameters and two moments in float32, split over the mesh but for small leaves.
     assert 12 * found.parameters / pod.DEVICES <= found.state_bytes < 2 * 2**30
-    rows = sum(pod.experiment.rows.values())
-    assert (rows * 64, rows * 64 % (32 * 1)) == (pod.ROWS, 0)
+    assert pod.experiment.batch_rows() == pod.ROWS
     loss, metrics = pod.abstract_loss()
     assert (loss.shape, loss.dtype) == ((), np.float32)
     assert {"loss", "loss_t2i", "loss_lm_chat", "loss_mmu", "loss_r2i"} <= metrics.keys()

@@ -121,7 +121,7 @@ def test_fields_that_mean_nothing_are_refused(changes, message):
 
 def test_rows_that_do_not_split_over_the_devices_are_refused(tmp_path):
     odd = change(rows={"plan": 7}, mesh=MeshConfig(fsdp=8))
-    with pytest.raises(InputError, match=r"rows sum to 7 .* replica x fsdp \(8\)"):
+    with pytest.raises(InputError, match=r"rows sum to 7; .* replica x fsdp \(8\)"):
         odd.run(tmp_path, progress=False)
 
 

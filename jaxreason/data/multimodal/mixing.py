@@ -92,9 +92,9 @@ def mixed_batches(
 
     A batch holds numpy arrays [rows, T], of a share its rows: `tokens` int32 (clean), `maskable`,
     `keys`, `image` and `visible_targets` bool (see `LayoutRow`), `segments` int32 (1 everywhere),
-    and `task` int32 [rows], places in `tokens.layouts.TASKS`. Rows of a task are next to each other,
-    in the order of the source's tasks: rows i, i + n, i + 2n, ... of a whole batch hold equally many
-    of each task that n divides.
+    and `task` int32 [rows], places in `tokens.layouts.TASKS`. Rows of a task are next to each
+    other, in the order of the source's tasks: rows i, i + n, i + 2n, ... of a whole batch hold
+    equally many of each task that n divides.
 
     Args:
         source: rows by example and task.
