@@ -199,9 +199,9 @@ class ObjectPath:
         """Bytes from `start` on, fewer at the end."""
         return self._call("cat_file", start=start, end=start + count)
 
-    def read_text(self) -> str:
-        """All of it as UTF-8."""
-        return self.read_bytes().decode()
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """All of it as text."""
+        return self.read_bytes().decode(encoding)
 
     def write_bytes(self, data: bytes) -> int:
         """Replace the object in one step."""

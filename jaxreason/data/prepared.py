@@ -20,6 +20,7 @@ from jaxreason.data.maze_traces.maze_traces_dataset_builder import (
 from jaxreason.data.sources import CACHE_BYTES, MazeData, MazeSource
 from jaxreason.errors import FailureError, InputError
 from jaxreason.mazes.problem import Problem
+from jaxreason.paths import local_path
 
 
 def prepare(
@@ -58,7 +59,9 @@ def prepare(
     try:
         with _quiet():
             builder = Builder(
-                config=config, data_dir=str(Path(directory).absolute()), file_format="array_record"
+                config=config,
+                data_dir=str(local_path(directory, "data set directory").absolute()),
+                file_format="array_record",
             )
             builder.on_example = on_example
             builder.download_and_prepare()
@@ -93,7 +96,7 @@ def prepared_source(
     Raises:
         FailureError: no such data set there, or its records cannot be read.
     """
-    folder = _find(data, Path(directory))
+    folder = _find(data, local_path(directory, "data set directory"))
     with _reading(folder):
         records = tfds.builder_from_directory(str(folder)).as_data_source(data.split)
 

@@ -20,6 +20,7 @@ from jaxreason.errors import InputError
 from jaxreason.mazes import Problem
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.objectives import next_token
+from jaxreason.paths import as_path
 from jaxreason.rewards import Reward, maze_reward
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
 from jaxreason.sharding.placement import data_share, place_everywhere, to_host
@@ -208,7 +209,7 @@ def with_streams(
         run_directory: of the run, begun or not.
         shares: how many parts a batch has now.
     """
-    run = Path(run_directory)
+    run = as_path(run_directory)
     begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
     streams = experiment.batch.streams or shares
     if begun and not experiment.batch.streams and (run / "config.json").exists():

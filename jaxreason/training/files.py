@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.paths import is_local
 
 FREE_FIELDS = (
     "train.steps",
@@ -36,7 +37,8 @@ IMPLIED = {"batch.streams": 1}
 def claim(run_directory: Path) -> Iterator[None]:
     """Make the run directory and keep other processes from training in it meanwhile.
 
-    The claim ends with the process, however that ends.
+    The claim ends with the process, however that ends. In an object store nothing is claimed:
+    there are no locks, and two processes in one run directory are not told apart.
 
     Raises:
         InputError: the path is a file.
@@ -44,6 +46,9 @@ def claim(run_directory: Path) -> Iterator[None]:
     """
     if run_directory.exists() and not run_directory.is_dir():
         raise InputError(f"run directory {run_directory} is a file; choose another directory")
+    if not is_local(run_directory):
+        yield
+        return
     with disk_errors(f"run directory {run_directory}"):
         run_directory.mkdir(parents=True, exist_ok=True)
         file = (run_directory / ".lock").open("a")
@@ -68,6 +73,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         FailureError: the disk is full or refuses to be written.
     """
+    if not is_local(path):
+        with disk_errors(str(path)):
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return
     temporary = path.with_name(path.name + ".tmp")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)

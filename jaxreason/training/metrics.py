@@ -10,11 +10,13 @@ equals that of a run that was never interrupted.
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.paths import as_path, is_local
 from jaxreason.training.files import write_atomically
 
 
@@ -26,7 +28,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
             by a crash, is left out.
     """
     rows = []
-    lines = Path(path).read_text().split("\n")
+    lines = as_path(path).read_text().split("\n")
     for number, line in enumerate(lines[:-1], 1):
         try:
             rows.append(json.loads(line))
@@ -41,8 +43,35 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+class _Lines:
+    """Lines of an object, which cannot be appended to: all are put again, now and then."""
+
+    SECONDS = 20.0
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = [path.read_text()] if path.is_file() else []
+        self._put, self._fresh = time.monotonic(), False
+
+    def write(self, line: str) -> None:
+        self._lines.append(line)
+        self._fresh = True
+        if time.monotonic() - self._put >= self.SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._fresh:
+            self._path.write_text("".join(self._lines))
+            self._put, self._fresh = time.monotonic(), False
+
+    close = flush
+
+
 class MetricsFile:
     """Appends rows to metrics.jsonl, and to TensorBoard if asked.
+
+    In an object store the file is put whole: with every checkpoint, at the end, and with a row if
+    20 seconds have passed since the last time.
 
     Args:
         directory: the run directory.
@@ -59,12 +88,19 @@ class MetricsFile:
         self, directory: Path, resume_step: int, tensorboard: bool = False, write: bool = True
     ) -> None:
         self._path = directory / "metrics.jsonl" if write else Path(os.devnull)
+        if tensorboard and not is_local(directory):
+            raise InputError(
+                f"train.tensorboard=True writes local files, and the run directory is {directory}; "
+                "leave it out"
+            )
         self._board = _summary_writer(directory) if tensorboard and write else None
         if self._path.is_file():
             rows = [row for row in read_metrics(self._path) if row["step"] <= resume_step]
             write_atomically(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         with disk_errors(str(self._path)):
-            self._file = self._path.open("a", buffering=1)
+            self._file: Any = (
+                self._path.open("a", buffering=1) if is_local(self._path) else _Lines(self._path)
+            )
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row; numbers that are not finite become null.
@@ -77,6 +113,15 @@ class MetricsFile:
         if self._board is not None:
             for name, value in _numbers(row).items():
                 self._board.add_scalar(name, value, row["step"])
+
+    def sync(self) -> None:
+        """Rows written so far are in the file when this returns.
+
+        Raises:
+            FailureError: the disk is full.
+        """
+        with disk_errors(str(self._path)):
+            self._file.flush()
 
     def close(self) -> None:
         """Close the files; a row that does not reach the disk now is a FailureError."""

@@ -114,7 +114,8 @@ class Recorder:
         return self._consecutive
 
     def as_json(self) -> dict[str, Any]:
-        """What a checkpoint needs to continue the rows."""
+        """What a checkpoint needs to continue the rows; those before it are in the file."""
+        self._file.sync()
         return {"step": self._step, "sums": self._sums.as_json()}
 
     def _record(self, metrics: Any, tokens: int | None) -> None:

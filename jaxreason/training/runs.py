@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
+from jaxreason.paths import as_path, local_path
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.training.checkpoint import load_params
 from jaxreason.training.precision import in_dtypes_of
@@ -75,7 +76,7 @@ def load_module(path: str | Path) -> types.ModuleType:
     Raises:
         InputError: no such file, or it fails.
     """
-    path = Path(path)
+    path = local_path(path, "experiment file")
     if not path.is_file():
         raise InputError(f"experiment file {path} does not exist")
     spec = importlib.util.spec_from_file_location(f"jaxreason_experiment_{path.stem}", path)
@@ -127,7 +128,7 @@ def load_run(
         FailureError: no run there, a config.json that is not an experiment's, a damaged checkpoint.
     """
     experiment = read_experiment(run_directory)
-    if (Path(run_directory) / "image_codec.json").exists():
+    if (as_path(run_directory) / "image_codec.json").exists():
         from jaxreason.training.diffusion.kept_codec import check_codec
 
         check_codec(run_directory, experiment.codec())
@@ -159,7 +160,7 @@ def read_config(run_directory: str | Path) -> dict[str, Any]:
     Raises:
         FailureError: there is none, or it is not a JSON object.
     """
-    path = Path(run_directory) / "config.json"
+    path = as_path(run_directory) / "config.json"
     if not path.is_file():
         raise FailureError(f"{run_directory} is not a run directory: it has no config.json")
     try:
@@ -178,7 +179,7 @@ def read_experiment(run_directory: str | Path) -> Any:
         FailureError: there is no config.json, or it is not an experiment's.
     """
     config: Any = read_config(run_directory)
-    path = Path(run_directory) / "config.json"
+    path = as_path(run_directory) / "config.json"
     try:
         # Post-training keeps the config of the run it started from under `origin`.
         while isinstance(config, Mapping) and "origin" in config:

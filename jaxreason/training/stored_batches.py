@@ -13,6 +13,7 @@ import numpy as np
 from jaxreason.data.pipeline import epoch_order
 from jaxreason.data.shares import share_rows
 from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.paths import is_local, put_whole
 
 Arrays = dict[str, np.ndarray]
 
@@ -25,12 +26,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[st
     Raises:
         FailureError: the disk is full or refuses to be written.
     """
+    entries: Any = {**arrays, _ABOUT: np.array(json.dumps(about))}
+    if not is_local(path):
+        with disk_errors(str(path)), put_whole(path) as file:
+            np.savez_compressed(file, **entries)
+        return
     temporary = path.with_name(path.name + ".tmp")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                entries: Any = {**arrays, _ABOUT: np.array(json.dumps(about))}
                 np.savez_compressed(file, **entries)
                 file.flush()
                 os.fsync(file.fileno())
@@ -47,7 +52,7 @@ def read_arrays(path: Path) -> tuple[Arrays, dict[str, Any]]:
         FailureError: the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(str(arrays.pop(_ABOUT)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -10,11 +10,13 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from jaxreason.errors import FailureError
+from jaxreason.paths import as_path, is_local
+from jaxreason.training.checkpoint_store import copied
 
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
 _CHUNK = 1 << 20
@@ -70,11 +72,14 @@ def _damaged(folder: Path, name: str, error: Exception) -> FailureError:
     return FailureError(f"tensor {name} in {folder} cannot be read: {reason}")
 
 
-def _open(folder: Path, keys: Sequence[str], layout: dict[str, Any]) -> Any:
+def _open(folder: Any, keys: Sequence[str], layout: dict[str, Any]) -> Any:
     import tensorstore
 
     path = ".".join(keys)
     store: dict[str, Any] = {"driver": "file", "path": f"{folder}/"}
+    if not is_local(folder):
+        bucket, *below = folder.key.parts
+        store = {"driver": "gcs", "bucket": bucket, "path": "/".join([*below, ""])}
     if layout.get("use_ocdbt", False):
         store = {"driver": "ocdbt", "base": store, "path": f"{path}/"}
     else:
@@ -83,16 +88,30 @@ def _open(folder: Path, keys: Sequence[str], layout: dict[str, Any]) -> Any:
     return tensorstore.open({"driver": driver, "kvstore": store}, open=True, read=True).result()
 
 
-def _leaf(folder: Path, keys: Sequence[str], layout: dict[str, Any]) -> StoredLeaf:
+def _streamed(folder: Path) -> tuple[Path, Any]:
+    """The folder as TensorStore reads it, and what must live as long: a temporary copy, if any.
+
+    Local folders and gs:// are read in place, other object stores through a copy in $TMPDIR.
+    """
+    if is_local(folder) or cast(Any, folder).scheme == "gs":
+        return folder, None
+    copy = copied(folder)
+    return Path(copy.name), copy
+
+
+def _leaf(folder: Path, keys: Sequence[str], layout: dict[str, Any], kept: Any) -> StoredLeaf:
     name = "/".join(keys)
     try:
         array = _open(folder, keys, layout)
     except Exception as error:  # damaged bytes make TensorStore fail in many ways
         raise _damaged(folder, name, error) from error
 
+    held = array, kept  # a copy stays until its last leaf is let go
+
     def read() -> np.ndarray:
+        opened, _ = held
         try:
-            return np.asarray(array.read().result())
+            return np.asarray(opened.read().result())
         except Exception as error:
             raise _damaged(folder, name, error) from error
 
@@ -108,7 +127,7 @@ def stored_leaves(folder: str | Path) -> tuple[list[StoredLeaf], list[str]]:
     Raises:
         FailureError: its metadata or an array's header cannot be read.
     """
-    folder = Path(folder).absolute()
+    folder, kept = _streamed(as_path(folder).absolute())
     layout = _json(folder / "_METADATA")
     leaves, others = [], []
     try:
@@ -116,7 +135,7 @@ def stored_leaves(folder: str | Path) -> tuple[list[StoredLeaf], list[str]]:
             keys = [str(item["key"]) for item in entry["key_metadata"]]
             value = entry["value_metadata"]
             if value["value_type"] in _ARRAYS and not value.get("skip_deserialize", False):
-                leaves.append(_leaf(folder, keys, layout))
+                leaves.append(_leaf(folder, keys, layout, kept))
             else:
                 others.append("/".join(keys))
     except (KeyError, TypeError, AttributeError) as error:
@@ -133,7 +152,7 @@ def checked_leaves(checkpoint: str | Path) -> list[StoredLeaf]:
     Raises:
         FailureError: metadata or headers cannot be read, or are not those that were saved.
     """
-    checkpoint = Path(checkpoint)
+    checkpoint = as_path(checkpoint)
     leaves, _ = stored_leaves(checkpoint / "params")
     path = checkpoint / "_CHECKPOINT_METADATA"
     metadata = _json(path)

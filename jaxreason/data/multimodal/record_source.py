@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,11 +235,11 @@ class RecordSource:
 def _pixels(record: TaskRecord, picture: tuple[int, int]) -> np.ndarray:
     """The image of a record, uint8 [rows, columns, 3]; never resized."""
     image = record.image
-    if isinstance(image, Path):
+    if image is not None and not isinstance(image, np.ndarray):
         from PIL import Image
 
         try:
-            with Image.open(image) as file:
+            with image.open("rb") as source, Image.open(source) as file:
                 if file.mode != "RGB":
                     raise InputError(
                         f"{record.where}: image {str(image)!r} has the mode {file.mode}; expected "

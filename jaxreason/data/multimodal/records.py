@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 from jaxreason.tokens.layouts import TASKS
 
 FIELDS = ("task", "text", "question", "reasoning", "answer", "codes", "image")
@@ -128,7 +129,7 @@ def read_json_lines(path: str | Path, format: RecordFormat | None = None) -> lis
         InputError: a line is no object, or no record; names file and line.
         FailureError: the file cannot be read.
     """
-    format, path = format or RecordFormat(), Path(path)
+    format, path = format or RecordFormat(), as_path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -235,7 +236,7 @@ def _codes(value: Any, where: str) -> np.ndarray:
 
 def _image(value: Any, where: str, folder: Path | None) -> np.ndarray | Path:
     if isinstance(value, str):
-        return (folder or Path()) / value
+        return as_path(value) if "://" in value else (folder or Path()) / value
     array = np.asarray(value)
     if array.dtype != np.uint8 or array.ndim != 3:
         raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 from jaxreason.data.multimodal.pictures import PictureSource
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models.magvit import Magvit, MagvitConfig, from_pixels, to_pixels
+from jaxreason.paths import as_path
 from jaxreason.tokens.image_codec import ImageCodec, check_codes, check_images
 from jaxreason.training.checkpoint import load_params
 from jaxreason.training.fingerprint import fingerprint
@@ -133,7 +134,7 @@ def load_image_codec(run_directory: str | Path, step: int | None = None) -> Magv
     try:
         experiment = experiment_from_json(config)
     except (ValueError, TypeError) as error:
-        path = Path(run_directory) / "config.json"
+        path = as_path(run_directory) / "config.json"
         raise FailureError(f"{path} does not describe an experiment: {error}") from error
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     abstract = jax.tree.map(
@@ -161,7 +162,7 @@ def encode_source(
         FailureError: the cache is damaged, or the disk refuses.
     """
     about = {"codec": codec.identity, "source": source.identity}
-    path = None if cache is None else Path(cache)
+    path = None if cache is None else as_path(cache)
     if path is not None and path.exists():
         arrays, found = read_arrays(path)
         if found != about:

@@ -22,6 +22,7 @@ from jaxreason.data.multimodal.pictures import (
 from jaxreason.errors import InputError
 from jaxreason.models.magvit import Magvit, MagvitConfig
 from jaxreason.objectives.image_tokenizer import TokenizerLossConfig, image_tokenizer
+from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
 from jaxreason.sharding.placement import data_share
 from jaxreason.sharding.rules import CONVOLUTION_RULES
@@ -109,7 +110,7 @@ class ImageTokenizerExperiment:
             params = jax.device_get(result.state.params)
             codec = MagvitCodec(self.model, params, self.data.picture)
             measures = measure_tokenizer(codec, held_out, self.validation_pictures)
-            write_tokenizer_report(Path(run_directory), measures, int(result.state.step))
+            write_tokenizer_report(as_path(run_directory), measures, int(result.state.step))
         return result
 
     def _check_rows(self, mesh: Mesh | None) -> None:

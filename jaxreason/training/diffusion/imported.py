@@ -11,6 +11,7 @@ from jaxreason.errors import InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
 from jaxreason.models.llada import extend_vocabulary
+from jaxreason.paths import as_path
 from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.files import claim, settle_config
 from jaxreason.training.runs import load_run
@@ -137,7 +138,7 @@ def import_run(
             an id is not in the vocabulary or has to be given.
         FailureError: a file is damaged, or the disk refuses.
     """
-    run_directory = Path(run_directory)
+    run_directory = as_path(run_directory)
     _check_new("run directory", run_directory)
     dtype = dtype or _stored_dtype(folder)
     kept = llada_metadata(folder)
@@ -238,7 +239,7 @@ def export_run(
         InputError: a model that LLaDA's layout cannot hold, or a folder with files.
         FailureError: no run there, a damaged checkpoint, or a disk that refuses.
     """
-    _check_new("weights folder", Path(folder))
+    _check_new("weights folder", as_path(folder))
     run = load_run(run_directory, step)
     experiment = run.experiment
     metadata, settings = LladaMetadata(), {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.paths import as_path
 from jaxreason.tokens.image_codec import ImageCodec
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.diffusion.checks import difference
@@ -25,7 +26,7 @@ def keep_codec(run_directory: str | Path, codec: ImageCodec) -> None:
         InputError: the run was trained with another one.
         FailureError: the file is damaged, or the disk refuses.
     """
-    path = Path(run_directory) / FILE
+    path = as_path(run_directory) / FILE
     if checkpoint_steps(run_directory):
         check_codec(run_directory, codec)
     elif jax.process_index() == 0:
@@ -39,7 +40,7 @@ def check_codec(run_directory: str | Path, codec: ImageCodec) -> None:
         InputError: it is another one.
         FailureError: the file is damaged.
     """
-    path = Path(run_directory) / FILE
+    path = as_path(run_directory) / FILE
     if not path.exists():
         return
     try:

@@ -16,6 +16,7 @@ from jaxreason.models.clip import Clip
 from jaxreason.models.clip_config import ClipConfig
 from jaxreason.models.clip_pixels import clip_pixels
 from jaxreason.models.reward_head import RewardHead
+from jaxreason.paths import as_path
 from jaxreason.rewards.image_text import Scorer
 from jaxreason.types import Params
 from jaxreason.weights.clip import import_clip
@@ -96,7 +97,7 @@ def load_clip_scorer(folder: str | Path, scale: float = 100.0, batch_size: int =
             package is not installed.
         FailureError: a file is missing or damaged.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if not folder.is_dir():
         raise InputError(
             f"the reward model is absent: {folder} is no folder; expected one with config.json, "
@@ -121,7 +122,7 @@ def load_tokenizer(path: Path) -> Callable[[Sequence[str], int], list[list[int]]
             f"reading {path} needs the package tokenizers; install the extra `hf`"
         ) from None
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
     except Exception as error:  # the package raises nothing narrower
         raise FailureError(f"{path} cannot be read as a tokenizer: {error}") from error
 
