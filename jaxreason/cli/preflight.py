@@ -1,9 +1,11 @@
 """`jaxreason preflight FILE --topology NAME`: will it fit, and what will it cost, with no TPU."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxreason.cli.options import parse_options
 from jaxreason.cli.processes import take
@@ -57,7 +59,8 @@ def run(argv: Sequence[str]) -> int:
 
     default = load_experiment(file)
     experiment = parse_options(type(default), arguments, f"jaxreason preflight {file}", default)
-    del search
+    if search:
+        return _search(experiment, name, slices, as_json)
     found = preflight(experiment, name, slices, _say)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
@@ -66,6 +69,19 @@ def run(argv: Sequence[str]) -> int:
 
         show(found, sys.stdout)
     return 0 if found.fits else 1
+
+
+def _search(experiment: Any, name: str, slices: int, as_json: bool) -> int:
+    """Finds batches, prints them; returns 0 if any fits, else 1."""
+    from jaxreason.training.preflight.run import search_batches
+    from jaxreason.training.preflight.tables import show_search
+
+    found = search_batches(experiment, name, slices, _say)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+    else:
+        show_search(found, sys.stdout)
+    return 0 if any(one.rows for one in found) else 1
 
 
 def _flag(arguments: list[str], option: str) -> bool:

@@ -12,8 +12,8 @@ import jax
 from jaxreason.sharding.rules import path_name
 
 # Dense bfloat16 peak per JAX device, FLOP/s, from the vendors' data sheets (NVIDIA's figures
-# without sparsity; Google Cloud TPU system architecture pages). On TPU v2 and v3 a JAX device is
-# one core of two, so half a chip. Longer names first: the first match by substring counts.
+# without sparsity; Google Cloud TPU system architecture pages). On TPU v2, v3 and 7x a JAX device
+# is one core of two, so half a chip. Longer names first: the first match by substring counts.
 _PEAKS: tuple[tuple[str, float], ...] = (
     ("h200", 989e12),
     ("h100 pcie", 756e12),
@@ -26,6 +26,7 @@ _PEAKS: tuple[tuple[str, float], ...] = (
     ("l40s", 362e12),
     ("l4", 121e12),
     ("v100", 125e12),
+    ("tpu7x", 1153.5e12),
     ("tpu v6", 918e12),
     ("tpu v5p", 459e12),
     ("tpu v5 lite", 197e12),

@@ -1,6 +1,7 @@
 """All programs of a run, compiled for a topology and judged."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxreason.sharding.mesh import make_mesh
+from jaxreason.sharding.mesh import BATCH_AXES, make_mesh
 from jaxreason.sharding.topologies import Topology, topology, topology_devices
 from jaxreason.training.preflight.analysis import Report, analyse
 from jaxreason.training.preflight.programs import planned_programs
+from jaxreason.training.preflight.search import Found, search
 
 SCHEMA = 1
 """Of the JSON object; see `Preflight.as_json`."""
@@ -92,6 +94,27 @@ def topology_mesh(experiment: Any, name: str, slices: int = 1) -> Mesh:
         InputError: unknown topology, or a mesh that does not fit the devices.
     """
     return make_mesh(experiment.mesh, topology_devices(name, slices))
+
+
+def search_batches(
+    experiment: Any,
+    name: str,
+    slices: int = 1,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Found]:
+    """For each remat policy the largest batch that fits these slices; see `search`.
+
+    Arguments and errors as for `preflight`.
+    """
+    found = topology(name)
+    mesh = topology_mesh(experiment, name, slices)
+
+    def judge(changed: Any) -> Report:
+        # Where batches come in several shapes, the last is the longest and needs the most.
+        return analyse(planned_programs(changed, mesh)[-1], found, slices)
+
+    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    return search(experiment, ways, judge, say)
 
 
 def preflight(

@@ -8,6 +8,7 @@ from rich.table import Table
 from jaxreason.sharding.topologies import GIB
 from jaxreason.training.preflight.analysis import Report
 from jaxreason.training.preflight.run import Preflight
+from jaxreason.training.preflight.search import Found
 
 
 def show(found: Preflight, file: TextIO) -> None:
@@ -63,6 +64,38 @@ def _show_estimate(report: Report, console: Console) -> None:
         f"ICI {seconds(estimate.ici)}, DCN {seconds(estimate.dcn)}"
         + ("" if estimate.mfu is None else f"; MFU at most {100 * estimate.mfu:.0f} %")
     )
+
+
+def show_search(found: list[Found], file: TextIO) -> None:
+    """Print what a search found, and the options of the batch with the best estimate."""
+    console = Console(file=file, highlight=False, soft_wrap=True)
+    table = Table("remat", "rows", "a device's", "GiB", "estimated rows/s", "MFU at most")
+    for one in found:
+        needed = one.report.needed
+        rate, mfu = _rates(one)
+        table.add_row(
+            one.policy or "-",
+            str(one.rows) if one.rows else "none fits",
+            f"{one.rows_per_device:g}" if one.rows else "",
+            "" if needed is None else f"{needed / GIB:.2f}",
+            f"{rate:.4g}" if rate else "",
+            "" if mfu is None else f"{100 * mfu:.0f} %",
+        )
+    console.print(table)
+    fitting = [one for one in found if one.rows]
+    if not fitting:
+        console.print("even the smallest batch does not fit; use more chips or a smaller model")
+        return
+    best = max(fitting, key=lambda one: _rates(one)[0])
+    console.print(f"best by the estimate (roofline, nothing was run): {best.options}")
+
+
+def _rates(one: Found) -> tuple[float, float | None]:
+    """Estimated rows per second and MFU."""
+    estimate = one.report.estimate
+    if estimate is None or not one.rows:
+        return 0.0, None
+    return one.rows / estimate.seconds, estimate.mfu
 
 
 def seconds(value: float) -> str:
