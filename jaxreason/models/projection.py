@@ -3,6 +3,8 @@
 import jax
 from jaxtyping import Array, Float
 
+from jaxreason.sharding.mesh import ways_over
+
 
 @jax.custom_vjp
 def project(x: Float[Array, "*N I"], weight: Float[Array, "I O"]) -> Float[Array, "*N O"]:
@@ -21,13 +23,21 @@ def _forward(x: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, weight = saved
-    rows = x.reshape(-1, x.shape[-1])
-    gradient_rows = gradient.reshape(-1, gradient.shape[-1])
     if weight.shape[0] <= weight.shape[1]:
-        weight_gradient = rows.T @ gradient_rows
+        weight_gradient = _over_rows(x, gradient)
     else:
-        weight_gradient = (gradient_rows.T @ rows).T
+        weight_gradient = _over_rows(gradient, x).T
     return gradient @ weight.T, weight_gradient
+
+
+def _over_rows(x: Float[Array, "*N I"], y: Float[Array, "*N O"]) -> Float[Array, "I O"]:
+    """Sum of outer products over all rows."""
+    if ways_over("sequence") > 1:
+        # Rows of batch and length made one axis cannot be split over both: each device would get
+        # whole sequences first.
+        rows = tuple(range(x.ndim - 1))
+        return jax.lax.dot_general(x, y, ((rows, rows), ((), ())))
+    return x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
 
 
 project.defvjp(_forward, _backward)

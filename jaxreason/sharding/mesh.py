@@ -132,6 +132,11 @@ def ambient_platform() -> str:
     return str(mesh.abstract_device.platform)
 
 
+def ways_over(axis: str) -> int:
+    """Devices along an axis of the ambient mesh; 1 without one."""
+    return jax.sharding.get_abstract_mesh().shape.get(axis, 1)
+
+
 def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
     """Ask the compiler to lay `x` out over mesh axes, one entry per dimension of `x`.
 
