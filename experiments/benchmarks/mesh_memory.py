@@ -35,7 +35,6 @@ from rich.console import Console
 from jaxreason.models import TransformerConfig
 from jaxreason.models.magvit import MagvitConfig
 from jaxreason.sharding.mesh import MeshConfig, batch_sharding, make_mesh
-from jaxreason.sharding.rules import match_rules
 from jaxreason.training.judging import ambient
 from jaxreason.training.state import abstract_state
 from jaxreason.training.step import make_step
@@ -95,7 +94,9 @@ def measure(case: Training | Sampling, mesh: Mesh | None) -> dict[str, int]:
     state = abstract_state(case.init, optimizer, mesh, **rules)
     given = case.batch if isinstance(case, Training) else case.prompts
     rows = None if mesh is None else batch_sharding(mesh)
-    shapes = {n: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for n, x in given.items()}
+    shapes: Any = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in given.items()
+    }
     if isinstance(case, Training):
         lowered = make_step(case.objective, optimizer, mesh, case.rules).lower(state, shapes)
     else:
@@ -131,7 +132,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 def main(settings: Settings) -> None:
     """Measure and write."""
     console = Console()
-    cases = {**training_cases(SIZE), **sampling_cases(SIZE)}
+    cases: dict[str, Any] = {**training_cases(SIZE), **sampling_cases(SIZE)}
     rows: list[dict[str, Any]] = []
     for name in settings.cases or cases:
         case = cases[name]()
