@@ -4,12 +4,12 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jaxreason.cli.options import parse_options
 from jaxreason.cli.processes import take
 from jaxreason.errors import InputError
+from jaxreason.paths import local_path
 
 HELP = "compile a run for TPUs that need not be here: does it fit, what does it send"
 
@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
         return 0 if arguments else 2
     if arguments[0].startswith("-"):
         raise InputError(f"expected an experiment file before {arguments[0]!r}: preflight FILE ...")
-    file = Path(arguments.pop(0))
+    file = local_path(arguments.pop(0), "experiment file")
     name = take(arguments, "--topology")
     slices = _count(take(arguments, "--slices") or "1")
     as_json, search = _flag(arguments, "--json"), _flag(arguments, "--search")
