@@ -33,10 +33,10 @@ BENCHMARKS = {
     "data_wait": "share of a training step spent waiting for data",
     "training_step": "training steps against transformers",
     "decoding": "autoregressive decoding against transformers' generate",
-    "diffusion_sampling": "diffusion decoding against LLaDA's algorithm in torch",
+    "diffusion_decoding": "diffusion decoding against LLaDA's algorithm in torch",
     "rl_step": "GRPO and UniGRPO steps by phase against TRL",
     "preference_step": "DPO steps against TRL",
-    "masks": "update masks against plain AdamW",
+    "mask_overhead": "update masks against plain AdamW",
     "comparison": "comparing checkpoints against the authors' torch.allclose",
     "compile_time": "compile time against depth, and second starts from the cache",
 }
