@@ -31,7 +31,6 @@ for ((restarts = 0; ; restarts++)); do
   wait "$run"
   code=$?
   echo "worker.sh: ended with $code after $restarts restarts"
-  if [ "$asked" ]; then break; fi
   case $code in
     42 | 43 | 129 | 1[3-8]? | 19[0-2]) ;;
     *) exit "$code" ;;
