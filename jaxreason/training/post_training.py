@@ -15,11 +15,12 @@ from jax.sharding import Mesh
 
 from jaxreason import masks
 from jaxreason.errors import InputError
+from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.precision import in_dtypes_of, in_float32
-from jaxreason.training.runs import Run, load_run, read_config
+from jaxreason.training.runs import Run, load_experiment, load_run, read_config, read_experiment
 from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
 
@@ -81,6 +82,31 @@ class PostTraining:
         if not self.base:
             raise InputError("base is not set; give the run directory to start from: --base RUN")
         return load_run(self.base, self.base_step, mesh=self.device_mesh())
+
+    def base_shapes(self) -> Run:
+        """The model to start from with shapes for parameters: of a run directory, or of a Python
+        file of an experiment that has not been trained yet.
+
+        Raises:
+            InputError: `base` is not set, or names neither.
+            FailureError: the run's config.json is damaged.
+        """
+        if not self.base:
+            raise InputError(
+                "base is not set; give the run directory to start from, or the experiment file it "
+                "will be trained from: --base RUN or --base FILE.py"
+            )
+        if not self.base.endswith(".py") and not (as_path(self.base) / "config.json").exists():
+            raise InputError(
+                f"base {self.base} is no run directory; to compile ahead, --base may also name the "
+                "experiment file that it will be trained from"
+            )
+        file = self.base.endswith(".py")
+        experiment = load_experiment(self.base) if file else read_experiment(self.base)
+        if not hasattr(experiment, "transformer"):
+            raise InputError(f"base {self.base} describes no language model")
+        model = experiment.transformer()
+        return Run(experiment, model, jax.eval_shape(model.init, jax.random.key(0)), 0)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""

@@ -154,7 +154,7 @@ class ReinforcementStep:
         rewards = rollout.reward.values.astype(np.float32)
         given = place_everywhere({"rewards": rewards, "finished": rollout.finished}, self.mesh)
         inputs = {**given, "targets_mask": batch["targets_mask"]}
-        if self._scores_old():
+        if self.scores_old():
             inputs["log_probabilities"] = self.scorers.log_probabilities(state.params, batch)
         metrics: dict[str, Any] = {}
         if self.reference is not None:
@@ -174,7 +174,7 @@ class ReinforcementStep:
         rows = {name: rollout.batch[name] for name in CORE} | to_host(learned)
         return state, rows, metrics
 
-    def _scores_old(self) -> bool:
+    def scores_old(self) -> bool:
         """Whether the policy that sampled must be scored.
 
         At the only update of a step it equals the current policy, and the objective knows that.

@@ -30,7 +30,13 @@ from jaxreason.training.program import Program, run_program
 from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
 from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource
 from jaxreason.training.runs import Run
-from jaxreason.training.state import TrainState, abstract_state, state_from_params
+from jaxreason.training.state import (
+    TrainState,
+    abstract_state,
+    are_shapes,
+    given_params,
+    state_from_params,
+)
 from jaxreason.training.step import Step, make_step
 from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Objective, Params
@@ -104,11 +110,11 @@ class ReinforcementExperiment(PostTraining):
         """
         base = self.load_base()
         mesh = self.device_mesh()
-        self._check_rows(mesh)
+        self.check_rows(mesh)
         clock = Clock()
         source = problem_source(base, self.problems, self.problem_changes)
         params = self.initial_params(base)
-        build = _Builder(self, base, params, mesh, clock, source)
+        build = ReinforcementBuilder(self, base, params, mesh, clock, source)
         rollout = self.rollout
         rows = rollout.prompts * rollout.oversample
         began = fingerprint(base.params)
@@ -127,7 +133,8 @@ class ReinforcementExperiment(PostTraining):
             progress=progress,
         )
 
-    def _check_rows(self, mesh: Mesh | None) -> None:
+    def check_rows(self, mesh: Mesh | None) -> None:
+        """Refuse completions that mesh, minibatches and micro-batches cannot split."""
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
         if self.rollout.prompts % ways:
             raise InputError(
@@ -145,8 +152,17 @@ class ReinforcementExperiment(PostTraining):
 
 
 @dataclass(frozen=True)
-class _Builder:
-    """Puts the pieces of one experiment together."""
+class ReinforcementBuilder:
+    """Puts the pieces of one experiment together.
+
+    Attributes:
+        experiment: what to build.
+        base: the model to start from; its parameters may be shapes.
+        params: its parameters as they are to be stored.
+        mesh: devices; None is one.
+        clock: where the phases are measured.
+        source: the problems.
+    """
 
     experiment: ReinforcementExperiment
     base: Run
@@ -156,7 +172,10 @@ class _Builder:
     source: Any
 
     def program(self) -> Program:
-        """The step of the algorithm, and the state it starts from."""
+        """The step of the algorithm, and the state it starts from.
+
+        Parameters may be shapes; then only `abstract` may be called, and there is no reference.
+        """
         e, model = self.experiment, self.base.model
         algorithm, chunk = e.algorithm(), e.loss_chunk or None
         rollout = e.rollout
@@ -177,7 +196,7 @@ class _Builder:
             make_scorers(model, algorithm, rollout, chunk),
             update,
             None if auxiliary is None else auxiliary[0],
-            self.reference() if algorithm.needs_reference else None,
+            self.reference() if algorithm.needs_reference and not are_shapes(self.params) else None,
             self.mesh,
             self.clock,
         )
@@ -188,12 +207,13 @@ class _Builder:
             return state if auxiliary is None else state._replace(auxiliary=auxiliary[2]())
 
         def abstract() -> TrainState:
-            state = abstract_state(lambda _: self.params, optimizer, self.mesh)
+            state = abstract_state(given_params(self.params), optimizer, self.mesh)
             return state if auxiliary is None else state._replace(auxiliary=auxiliary[1]())
 
         return Program(step, abstract, initial)
 
     def make_step(self, objective: Objective, optimizer: optax.GradientTransformation) -> Step:
+        """A training step on the mesh."""
         return make_step(
             objective, optimizer, self.mesh, TRANSFORMER_RULES, self.experiment.train.accumulation
         )
@@ -210,7 +230,10 @@ class _Builder:
         if algorithm.auxiliary == "critic":
             critic = Critic(model.config)
             objective = value_loss(critic, algorithm.value_clip)
-            params = critic.from_policy(self.base.params)
+            if are_shapes(self.params):
+                params = jax.eval_shape(critic.from_policy, self.base.params)
+            else:
+                params = critic.from_policy(self.base.params)
         else:
             chunk = e.loss_chunk or None
             objective = process_reward_loss(model, algorithm.process_beta, chunk)
@@ -218,7 +241,7 @@ class _Builder:
         key = jax.random.key(e.train.seed)
         return (
             self.make_step(objective, optimizer),
-            lambda: abstract_state(lambda _: params, optimizer, self.mesh),
+            lambda: abstract_state(given_params(params), optimizer, self.mesh),
             lambda: state_from_params(params, optimizer, key, self.mesh),
         )
 
@@ -228,6 +251,7 @@ class _Builder:
         return state.params
 
     def rollouts(self) -> RolloutSource:
+        """What draws and judges completions."""
         rollout, vocabulary = self.experiment.rollout, self.source.vocabulary
         sampler = autoregressive(
             self.base.model,

@@ -68,6 +68,24 @@ def abstract_state(
     )
 
 
+def are_shapes(params: Params) -> bool:
+    """Whether parameters are only shapes, as in a run that is compiled ahead."""
+    return isinstance(jax.tree.leaves(params)[0], jax.ShapeDtypeStruct)
+
+
+def given_params(params: Params) -> Callable[[PRNGKeyArray], Params]:
+    """An initialisation that gives these parameters; shapes stand for arrays of zeros."""
+
+    def init(key: PRNGKeyArray) -> Params:
+        del key
+        return jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x,
+            params,
+        )
+
+    return init
+
+
 def init_state(
     model_init: Callable[[PRNGKeyArray], Params],
     optimizer: optax.GradientTransformation,

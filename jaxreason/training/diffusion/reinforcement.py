@@ -173,7 +173,7 @@ class DiffusionReinforcementStep:
     def _log_probabilities(self, params: Params, batch: Batch) -> dict[str, Any]:
         """What old and reference policy say of rows, slice after slice."""
         policies: dict[str, Params] = {}
-        if self._scores_old():
+        if self.scores_old():
             policies["old_log_probabilities"] = params
         if self.reference is not None:
             policies["reference_log_probabilities"] = self.reference
@@ -190,7 +190,7 @@ class DiffusionReinforcementStep:
                 parts[name].append(to_host(score(policy, placed)))
         return {name: np.concatenate(found) for name, found in parts.items()}
 
-    def _scores_old(self) -> bool:
+    def scores_old(self) -> bool:
         """Whether the policy that sampled must be scored.
 
         At the only update of a step it equals the current policy, and the objective knows that.

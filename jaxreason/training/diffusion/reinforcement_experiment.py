@@ -53,7 +53,12 @@ from jaxreason.training.post_training import PostTraining, origin_json
 from jaxreason.training.program import Program, run_program
 from jaxreason.training.rollouts import PromptStream
 from jaxreason.training.runs import Run
-from jaxreason.training.state import abstract_state, state_from_params
+from jaxreason.training.state import (
+    abstract_state,
+    are_shapes,
+    given_params,
+    state_from_params,
+)
 from jaxreason.training.step import make_step
 from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
@@ -149,7 +154,7 @@ class DiffusionReinforcementExperiment(PostTraining):
         base = self.load_base()
         check_base(base, self.base, self.task)
         mesh = self.device_mesh()
-        self._check_rows(mesh)
+        self.check_rows(mesh)
         clock = Clock()
         source = world_source(base, self.problems, self.problem_changes)
         scores = picture_scores(source, self.task, self.weights(), self.clip_folder)
@@ -163,7 +168,7 @@ class DiffusionReinforcementExperiment(PostTraining):
         )
         return run_program(
             run_directory,
-            _program(self, base, params, source, reward, mesh, clock),
+            diffusion_program(self, base, params, source, reward, mesh, clock),
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=stream,
@@ -192,7 +197,8 @@ class DiffusionReinforcementExperiment(PostTraining):
         algorithm = asdict(self.algorithm())
         return {**self.as_json(), "algorithm": algorithm, "origin": origin_json(self.base)}
 
-    def _check_rows(self, mesh: Mesh | None) -> None:
+    def check_rows(self, mesh: Mesh | None) -> None:
+        """Refuse completions that mesh, minibatches and micro-batches cannot split."""
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
         if self.rollout.prompts % ways:
             raise InputError(
@@ -211,7 +217,7 @@ class DiffusionReinforcementExperiment(PostTraining):
             )
 
 
-def _program(
+def diffusion_program(
     e: DiffusionReinforcementExperiment,
     base: Run,
     params: Params,
@@ -220,7 +226,10 @@ def _program(
     mesh: Mesh | None,
     clock: Clock,
 ) -> Program:
-    """The step of the algorithm, and the state it starts from."""
+    """The step of the algorithm, and the state it starts from.
+
+    Parameters may be shapes; then only `abstract` may be called, and there is no reference.
+    """
     algorithm, chunk = e.algorithm(), e.loss_chunk or None
     mask_id = source.vocabulary.ids.mask
     mode = base.experiment.objective.mask_mode
@@ -241,7 +250,7 @@ def _program(
     update = make_step(objective, optimizer, mesh, TRANSFORMER_RULES, e.train.accumulation)
     key = jax.random.key(e.train.seed)
     reference = None
-    if algorithm.needs_reference:
+    if algorithm.needs_reference and not are_shapes(params):
         reference = state_from_params(params, optax.identity(), jax.random.key(0), mesh).params
     rollouts = DiffusionRollouts(e.rollout, source, e.task, sampler, reward, mesh, clock.measure)
     step = DiffusionReinforcementStep(
@@ -249,6 +258,6 @@ def _program(
     )
     return Program(
         step,
-        lambda: abstract_state(lambda _: params, optimizer, mesh),
+        lambda: abstract_state(given_params(params), optimizer, mesh),
         lambda: state_from_params(params, optimizer, key, mesh),
     )

@@ -45,6 +45,16 @@ def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     """
     if hasattr(experiment, "parts"):
         return supervised_programs(experiment.parts(mesh), mesh, experiment.train.accumulation)
+    if experiment.kind == "reinforcement":
+        from jaxreason.training.preflight.policies import reinforcement_programs
+
+        return reinforcement_programs(experiment, mesh)
+    if experiment.kind == "diffusion_reinforcement":
+        from jaxreason.training.preflight.diffusion_policies import (
+            diffusion_reinforcement_programs,
+        )
+
+        return diffusion_reinforcement_programs(experiment, mesh)
     raise InputError(
         f"the file defines a {type(experiment).__name__}, which is not trained: there is nothing "
         "to compile"
