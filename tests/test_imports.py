@@ -19,7 +19,7 @@ BELOW: dict[str, set[str]] = {
     "data": {"countdown", "mazes", "tokens"},
     "models": {"sharding"},
     "masks": set(),
-    "objectives": {"models"},
+    "objectives": {"models", "sharding"},
     "rewards": {"countdown", "mazes", "tokens"},
     "sampling": {"models"},
     "sharding": set(),
