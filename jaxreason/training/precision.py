@@ -15,10 +15,15 @@ def to_float32(tree: Any) -> Any:
 
 
 def in_dtypes_of(params: Any, like: Any) -> Any:
-    """The leaves in the dtypes of another tree's, each left where it lies on the devices."""
+    """The leaves in the dtypes of another tree's, each left where it lies; shapes stay shapes."""
     wanted = jax.tree.map(lambda leaf: jnp.dtype(leaf.dtype), like)
     if jax.tree.all(jax.tree.map(lambda leaf, dtype: leaf.dtype == dtype, params, wanted)):
         return params
+
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(params)):
+        return jax.tree.map(
+            lambda leaf, dtype: jax.ShapeDtypeStruct(leaf.shape, dtype), params, wanted
+        )
 
     def cast(tree: Any) -> Any:
         return jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), tree, wanted)

@@ -14,6 +14,7 @@ from jaxreason.models import Transformer
 from jaxreason.models.attention import MaskMode
 from jaxreason.objectives.diffusion.likelihood import elbo, exact_elbo
 from jaxreason.objectives.diffusion.mask_draws import MaskDrawConfig
+from jaxreason.sharding.placement import to_host
 from jaxreason.tokens.layouts import LayoutRow
 from jaxreason.types import Params
 
@@ -168,7 +169,7 @@ def _in_batches(
         places = np.minimum(np.arange(first, first + batch), count - 1)
         part = {name: values[places] for name, values in answers.items()}
         key = jax.random.fold_in(jax.random.key(seed), first)
-        nats.append(np.asarray(score(part, key), np.float64))
+        nats.append(np.asarray(to_host(score(part, key)), np.float64))
         if on_progress is not None:
             on_progress(min(first + batch, count), count)
     return np.concatenate(nats)[:count]
