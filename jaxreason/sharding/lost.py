@@ -47,7 +47,9 @@ _ending = _Ending()
 def is_lost(error: BaseException) -> bool:
     """Whether an error, or what caused it, says that another process cannot be reached."""
     seen: BaseException | None = error
-    while seen is not None:
+    for _ in range(20):
+        if seen is None:
+            break
         name = type(seen).__name__
         if name in ("JaxRuntimeError", "XlaRuntimeError", "BarrierTimeoutException"):
             return any(word in str(seen) for word in _NETWORK)

@@ -11,6 +11,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxreason.data.streams import merge_states
 from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.paths import as_path
+from jaxreason.sharding.lost import end_lost, is_lost
 from jaxreason.sharding.placement import agree
+from jaxreason.training.checkpoint_store import complete_steps, readable, store_of
 from jaxreason.training.fingerprint import fingerprint, first_difference, structure
 from jaxreason.training.state import TrainState
 from jaxreason.types import Params
@@ -29,6 +33,10 @@ class _Damaged(Exception):
     """A checkpoint that cannot be read, or does not hold what was saved."""
 
 
+class _DamagedHere(_Damaged):
+    """The part of a checkpoint that this one of several processes reads is damaged."""
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """False for the tracebacks Orbax's threads log, several times, of errors it then raises."""
     return not (record.exc_info and "orbax" in record.pathname)
@@ -36,10 +44,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def checkpoint_steps(run_directory: str | Path) -> list[int]:
     """Steps of the complete checkpoints of a run, in order."""
-    root = Path(run_directory) / "checkpoints"
-    if not root.is_dir():
-        return []
-    return sorted(int(path.name) for path in root.iterdir() if path.name.isdigit())
+    return complete_steps(as_path(run_directory) / "checkpoints")
 
 
 def _parts(state: TrainState) -> dict[str, Any]:
@@ -77,8 +82,23 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 
+def _alike(read: Callable[[Path], Any], path: Path) -> Any:
+    """What `read` gives; _Damaged on every process if it is on any."""
+    value, damage = None, None
+    try:
+        value = read(path)
+    except _Damaged as error:
+        damage = str(error)
+    damages = [found for found in agree(damage) if found is not None]
+    if damages:
+        raise _Damaged(damages[0])
+    return value
+
+
 def _unreadable(path: Path, error: Exception) -> Exception:
     """Damage, unless the reason lies outside the checkpoint: then a FailureError."""
+    if is_lost(error):
+        return FailureError(f"checkpoint {path} was not read to the end: a process is gone")
     reason = f"{type(error).__name__}: {_first_line(error)}"
     outside = isinstance(error, PermissionError | MemoryError) or any(
         code in str(error) for code in ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")
@@ -94,7 +114,9 @@ def _read_state(path: Path, abstract: TrainState, expected: list[int]) -> TrainS
     try:
         loaded = ocp.load_checkpointables(path, parts)
     except Exception as error:
-        raise _unreadable(path, error) from error
+        reason = _unreadable(path, error)
+        here = isinstance(reason, _Damaged) and jax.process_count() > 1
+        raise (_DamagedHere(*reason.args) if here else reason) from error
     state = loaded["training"]._replace(params=loaded["params"])
     names = [name for name, _, _ in structure(abstract)]
     for name, found, saved in zip(names, fingerprint(state), expected, strict=True):
@@ -127,16 +149,17 @@ def load_params(
             f"{asked} in {run_directory}/checkpoints; steps there: {steps or 'none'}"
         )
     step = steps[-1] if step is None else step
-    path = Path(run_directory).absolute() / "checkpoints" / str(step)
+    path = as_path(run_directory).absolute() / "checkpoints" / str(step)
     try:
-        extra = _read_extra(path)
-        saved = [
-            [name.removeprefix("params/"), *rest]
-            for name, *rest in extra["structure"]
-            if name.startswith("params/")
-        ]
-        _check_structure(path, saved, structure(abstract_params))
-        params = ocp.load_checkpointables(path, {"params": abstract_params})["params"]
+        with readable(path) as place:
+            extra = _read_extra(place)
+            saved = [
+                [name.removeprefix("params/"), *rest]
+                for name, *rest in extra["structure"]
+                if name.startswith("params/")
+            ]
+            _check_structure(path, saved, structure(abstract_params))
+            params = ocp.load_checkpointables(place, {"params": abstract_params})["params"]
     except InputError:
         raise
     except Exception as error:
@@ -180,6 +203,8 @@ class Checkpoints:
         self._run = run_directory.absolute()
         self._root = self._run / "checkpoints"
         self._warn = warn
+        self._store = store_of(self._root, keep_last, keep_every)
+        keep_last, keep_every = self._store.kept_in_place
         policies = ocp.training.preservation_policies
         keep: list[Any] = [policies.LatestN(keep_last)]
         if keep_every:
@@ -187,7 +212,7 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_is_news)
         with disk_errors(str(self._root)):
             self._orbax = ocp.training.Checkpointer(
-                self._root,
+                self._store.place,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=policies.AnyPreservationPolicy(keep),
                 cleanup_tmp_directories=True,
@@ -212,9 +237,10 @@ class Checkpoints:
         text = json.dumps(body)
         metadata = {"json": text, "crc32": zlib.crc32(text.encode())}
         with disk_errors(f"the checkpoint of step {int(state.step)}"):
-            self._pending = self._orbax.save_checkpointables_async(
+            saving = self._orbax.save_checkpointables_async(
                 int(state.step), _parts(state), custom_metadata=metadata
             )
+            self._pending = self._store.sent(int(state.step), saving)
 
     def wait(self) -> None:
         """Wait until the last save is complete on disk.
@@ -230,7 +256,8 @@ class Checkpoints:
     def restore(self, abstract: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest checkpoint that can be read, with the shardings of `abstract`.
 
-        A damaged one is reported and moved to `damaged/` in the run directory.
+        A damaged one is reported and moved to `damaged/` in the run directory. If only some of
+        several processes can see that, they all end as lost, and find the one before next time.
 
         Returns:
             The state and `extra`, or None if there is none. Its `data` is that of the whole run,
@@ -240,13 +267,17 @@ class Checkpoints:
             InputError: it belongs to another model.
             FailureError: there are checkpoints, but all are damaged.
         """
-        steps = checkpoint_steps(self._run)
+        steps = agree(checkpoint_steps(self._run))[0]
         for step in reversed(steps):
             path = self._root / str(step)
             try:
-                extra = _read_extra(path)
-                _check_structure(path, extra["structure"], structure(abstract))
-                state = _read_state(path, abstract, extra["fingerprint"])
+                with readable(path) as place:
+                    extra = _alike(_read_extra, place)
+                    _check_structure(path, extra["structure"], structure(abstract))
+                    state = _read_state(place, abstract, extra["fingerprint"])
+            except _DamagedHere as damage:
+                self._move_aside(step)
+                end_lost(f"checkpoint of step {step} is damaged ({damage}) and was moved aside")
             except _Damaged as damage:
                 self._set_aside(step, str(damage))
                 continue
@@ -259,18 +290,24 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int, reason: str) -> None:
-        target = self._run / "damaged" / str(step)
-        if jax.process_index() == 0:
-            with disk_errors(str(target)):
-                target.parent.mkdir(exist_ok=True)
-                count = sum(1 for _ in target.parent.glob(f"{step}*"))
-                target = target.with_name(f"{step}.{count}") if count else target
-                (self._root / str(step)).rename(target)
+        target = self._move_aside(step) if jax.process_index() == 0 else None
+        target = agree(str(target))[0]
         self._orbax.reload()
         self._warn(
             f"checkpoint of step {step} is damaged ({reason}); it was moved to {target}, "
             "and the one before is used"
         )
+
+    def _move_aside(self, step: int) -> Path:
+        target = self._run / "damaged" / str(step)
+        with disk_errors(str(target)):
+            target.parent.mkdir(exist_ok=True)
+            count = sum(1 for _ in target.parent.glob(f"{step}*"))
+            target = target.with_name(f"{step}.{count}") if count else target
+            # Two processes may have found the damage.
+            with suppress(FileNotFoundError):
+                (self._root / str(step)).rename(target)
+        return target
 
     def close(self) -> None:
         """Wait for the last save and let go of Orbax's threads."""
@@ -279,3 +316,4 @@ class Checkpoints:
         finally:
             with disk_errors("a checkpoint"):
                 self._orbax.close()
+                self._store.close()

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxreason.errors import InputError
+from jaxreason.paths import as_path
 from jaxreason.sharding.placement import agree
 from jaxreason.sharding.together import same_on_all, tell_others
 from jaxreason.training.checkpoint import Checkpoints, checkpoint_steps
@@ -42,9 +43,9 @@ class TrainConfig:
         max_consecutive_skipped: non-finite steps in a row after which the run fails.
         tensorboard: also write TensorBoard event files.
         step_timeout: seconds without a finished step after which a process dumps its stacks into
-            `stacks/` and ends with exit code 43, to be started again; compiling, an evaluation or
-            a checkpoint may each take six times as long. 0 for never; by default 600 with several
-            processes and 0 with one.
+            `stacks/` and ends with exit code 43, to be started again; six times as many if there
+            was an evaluation, a checkpoint or something to compile. 0 for never; by default 600
+            with several processes and 0 with one.
     """
 
     steps: int = 1000
@@ -146,7 +147,7 @@ def run_program(
         evaluate_at_start: evaluate before the first step too, if at all.
         progress: show progress on standard error.
     """
-    run = Path(run_directory)
+    run = as_path(run_directory)
     clock = Clock() if clock is None else clock
     first = jax.process_index() == 0
     timeout = train_config.step_timeout

@@ -18,18 +18,21 @@ from jaxreason.training.clock import Clock
 STEP_TIMEOUT = 600.0
 """Seconds without a finished step that are too many by default, with several processes."""
 
-PATIENCE = {"compile": 6.0, "evaluation": 6.0, "checkpoint": 6.0}
-"""How many times longer than a step these parts of a run may take, each time they come."""
+PATIENCE = 6.0
+"""How many times longer it may take when something long came since the last step."""
+
+LONG = ("compile", "evaluation", "checkpoint")
 
 _TICKS = 50
 
 
 class Watchdog:
-    """Counts the seconds since the last step was finished.
+    """Counts the seconds since a step was finished, by this process and so by all of them.
 
-    Seconds of compiling, evaluations and checkpoints are counted apart, each up to its own limit
-    of `PATIENCE` times the time-out. Seconds count only while this process runs: a machine that
-    slept is not at fault.
+    `timeout` seconds are too many; `PATIENCE` times as many where a part of the run in `LONG` came
+    since, on this process: others may take longer with it, and a step waits for them. So it is
+    before the first step. Seconds count only while this process runs: a machine that slept is not
+    at fault.
 
     Args:
         timeout: seconds without a finished step after which this process ends.
@@ -39,13 +42,14 @@ class Watchdog:
     def __init__(self, timeout: float, clock: Clock) -> None:
         self._timeout, self._clock = timeout, clock
         self._step = -1
-        self._spent: dict[str, float] = {}
-        self._long: str | None = None
+        self._spent = 0.0
+        self._long: str | None = "start"
         self._over = threading.Event()
 
     def finished(self, step: int) -> None:
-        """A step has been finished on this process."""
-        self._step, self._spent = step, {}
+        """This many steps have been finished by all processes."""
+        if step > self._step:
+            self._step, self._spent, self._long = step, 0.0, None
 
     def watch(self) -> None:
         """Look at the clock until `close`; ends the process when a limit is passed."""
@@ -62,22 +66,17 @@ class Watchdog:
             parts: of the run, outermost first, as `Clock.parts`.
             seconds: since the last count.
         """
-        long = next((part for part in parts if part in PATIENCE), None)
-        kind = long or "step"
-        if long != self._long:
-            # A long part that is over was in time.
-            self._spent = {"step": self._spent.get("step", 0.0)}
-            self._long = long
-        self._spent[kind] = self._spent.get(kind, 0.0) + seconds
-        limit = PATIENCE.get(kind, 1.0) * self._timeout
-        if self._spent[kind] < limit:
+        self._long = next((part for part in parts if part in LONG), self._long)
+        self._spent += seconds
+        limit = self._timeout * (1.0 if self._long is None else PATIENCE)
+        if self._spent < limit:
             return None
-        now = f" (now in {parts[-1]})" if parts else ""
-        what = f"no step was finished{now} in" if long is None else f"{long} took"
         after = f"after step {self._step}" if self._step >= 0 else "before the first step"
+        since = "" if self._long is None else f" and its {self._long}"
         return (
-            f"{what} {limit:g} s {after}, too long with train.step_timeout={self._timeout:g}: this "
-            "or another process is stuck or gone"
+            f"no step was finished in {limit:g} s {after}{since} (now in "
+            f"{parts[-1] if parts else 'other'}; train.step_timeout={self._timeout:g}): this or "
+            "another process is stuck or gone"
         )
 
     def close(self) -> None:
