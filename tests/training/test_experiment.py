@@ -11,7 +11,13 @@ from jaxreason.data import BatchConfig, MazeData
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import TransformerConfig
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
-from jaxreason.training.experiment import MazeExperiment, run_batch, run_experiment
+from jaxreason.training.experiment import (
+    MazeExperiment,
+    run_batch,
+    run_experiment,
+    with_streams,
+)
+from jaxreason.training.files import settle_config
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.runs import load_experiment, load_run, read_experiment
@@ -156,3 +162,30 @@ def test_an_experiment_file_may_define_dataclasses(tmp_path):
         "experiment = MazeExperiment(validation_examples=Own().size)\n"
     )
     assert load_experiment(path).validation_examples == 3
+
+
+def test_a_run_keeps_the_number_of_streams_it_began_with(tmp_path):
+    assert with_streams(TINY, tmp_path, shares=4).batch.streams == 4
+    begun = with_streams(TINY, tmp_path, shares=4)
+    (tmp_path / "config.json").write_text(json.dumps(begun.as_json()))
+    assert with_streams(TINY, tmp_path, shares=2).batch.streams == 2, "nothing depends on it yet"
+    (tmp_path / "damaged").mkdir()
+    for shares in (1, 2, 4):
+        assert with_streams(TINY, tmp_path, shares) == begun
+    other = dataclasses.replace(TINY, batch=dataclasses.replace(TINY.batch, streams=2))
+    assert with_streams(other, tmp_path, 4) == other
+    with pytest.raises(InputError, match=r"batch\.streams \(4 then, 2 now\)"):
+        settle_config(tmp_path, other.as_json(), begun=True)
+
+
+def test_a_run_from_before_there_were_streams_had_one(tmp_path):
+    config = json.loads(json.dumps(TINY.as_json()))
+    del config["batch"]["streams"]
+    config["batch"] |= {"process_index": 0, "process_count": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "damaged").mkdir()
+    assert read_experiment(tmp_path) == TINY
+    settled = with_streams(TINY, tmp_path, shares=4)
+    assert settled.batch.streams == 1
+    settle_config(tmp_path, settled.as_json(), begun=True)
+    assert json.loads((tmp_path / "config.json").read_text())["batch"]["streams"] == 1
