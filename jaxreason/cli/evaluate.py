@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxreason.cli.options import parse_options
+from jaxreason.cli.processes import refuse_several
 from jaxreason.errors import FailureError, InputError
 from jaxreason.paths import as_path
 
@@ -80,6 +81,7 @@ def run(argv: Sequence[str]) -> None:
     chosen = arguments.generators or ("all",)
     if "all" in chosen and len(chosen) > 1:
         raise InputError(f"generators is {' '.join(chosen)}; 'all' stands alone")
+    refuse_several("evaluate")
     # JAX takes a second to import; usage errors above do not wait for it.
     from jaxreason.training.runs import read_experiment
 

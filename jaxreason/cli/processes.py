@@ -53,6 +53,22 @@ def take_process_flags(arguments: list[str]) -> tuple[str | None, int | None, in
     return coordinator, numbers[0], numbers[1]
 
 
+def refuse_several(subcommand: str) -> None:
+    """Stop a subcommand that works in one process from doing its work several times over.
+
+    Raises:
+        InputError: it was started as several processes.
+    """
+    from jaxreason.sharding.clusters import find_layout
+
+    layout = find_layout(timeout=60)
+    if layout is not None:
+        raise InputError(
+            f"`jaxreason {subcommand}` works in one process, and this is one of {layout.processes} "
+            f"(found through {layout.found}): start it once, with JAXREASON_PROCESSES=1"
+        )
+
+
 def run_processes(flags: tuple[str | None, int | None, int | None], work: Callable[[], int]) -> int:
     """Join the processes of the run, if there are several, and do this one's part.
 

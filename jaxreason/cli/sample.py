@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxreason.cli.options import parse_options
+from jaxreason.cli.processes import refuse_several
 from jaxreason.errors import FailureError, InputError
 from jaxreason.paths import as_path
 
@@ -71,6 +72,7 @@ def run(argv: Sequence[str]) -> None:
         raise InputError("edit is for words and redraw for pictures; give one of them")
     if not (as_path(arguments.run) / "config.json").is_file():
         raise FailureError(f"{arguments.run} is not a run directory: it has no config.json")
+    refuse_several("sample")
     # JAX takes a second to import; usage errors above do not wait for it.
     from jaxreason.training.cache import enable_compilation_cache
 
