@@ -247,7 +247,8 @@ class ReinforcementStep:
         part = "step" if step.is_compiled(batch) else "compile"
         with self.clock.measure(part):
             state, metrics = step(state, batch)
-            return state, to_host(metrics)
+            # A rollout's tokens are counted once, however often it is learned from.
+            return state, {n: x for n, x in to_host(metrics).items() if n != "tokens"}
 
 
 def rollout_metrics(rollout: Rollout, group: int) -> dict[str, Any]:

@@ -214,5 +214,7 @@ class DiffusionReinforcementStep:
         part = "step" if self.update.is_compiled(batch) else "compile"
         with self.clock.measure(part):
             learned, metrics = self.update(state._replace(step=like(state.step, inner)), batch)
-            add_metrics(totals, to_host(metrics), index)
+            # A rollout's tokens are counted once, however often it is learned from.
+            counted = {n: x for n, x in to_host(metrics).items() if n != "tokens"}
+            add_metrics(totals, counted, index)
         return learned
