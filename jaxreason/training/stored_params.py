@@ -85,7 +85,10 @@ def _open(folder: Any, keys: Sequence[str], layout: dict[str, Any]) -> Any:
     else:
         store["path"] += f"{path}/"
     driver = "zarr3" if layout.get("use_zarr3", False) else "zarr"
-    return tensorstore.open({"driver": driver, "kvstore": store}, open=True, read=True).result()
+    # What has been read of a checkpoint holds: it does not change, and asking again takes time.
+    once: dict[str, Any] = {"recheck_cached_data": "open", "recheck_cached_metadata": "open"}
+    spec = {"driver": driver, "kvstore": store, **once}
+    return tensorstore.open(spec, open=True, read=True).result()
 
 
 def _streamed(folder: Path) -> tuple[Path, Any]:
