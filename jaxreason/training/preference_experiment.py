@@ -3,9 +3,10 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -24,10 +25,12 @@ from jaxreason.training.files import claim, settle_config
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult, train
+from jaxreason.training.parts import TrainingParts
 from jaxreason.training.post_training import PostTraining, origin_json, problem_source
 from jaxreason.training.preference_data import Preparation, Prepared, prepare
 from jaxreason.training.rollouts import RolloutConfig
 from jaxreason.training.runs import Run
+from jaxreason.training.state import given_params
 from jaxreason.training.stored_batches import Arrays, StoredBatches
 from jaxreason.types import Objective, Params
 
@@ -190,7 +193,7 @@ class PreferenceExperiment(PostTraining):
         """
         base = self.load_base()
         mesh = self.device_mesh()
-        self._check_rows(mesh)
+        self.check_rows(mesh)
         run = as_path(run_directory)
         config = {**self.as_json(), "origin": origin_json(self.base)}
         # All refusals come before the sampling, which may be long.
@@ -200,9 +203,12 @@ class PreferenceExperiment(PostTraining):
             with claim(run):
                 pass
         params = self.initial_params(base)
-        optimizer = self.optimizer_for(params)
+        self.optimizer_for(params)
         data = self._data(run, base, params, mesh, progress)
         arrays = data.arrays
+        parts = self.parts_for(
+            base, params, arrays, balanced_weight(arrays, self.undesirable_weight)
+        )
         share = data_share(mesh)
         sampling = self.sampling
         held_out = RolloutConfig(
@@ -213,7 +219,7 @@ class PreferenceExperiment(PostTraining):
         )
         return train(
             run,
-            objective=self.objective(base.model, balanced_weight(arrays, self.undesirable_weight)),
+            objective=parts.objective,
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=StoredBatches(
@@ -224,9 +230,25 @@ class PreferenceExperiment(PostTraining):
             evaluate_fn=held_out_rewards(base, held_out, self.held_out, mesh),
             evaluate_at_start=True,
             config_json=config,
-            optimizer=optimizer,
-            flops_per_token=training_flops_per_token(params, arrays["tokens"].shape[-1]),
+            optimizer=parts.optimizer,
+            flops_per_token=parts.flops_per_token,
             progress=progress,
+        )
+
+    def parts_for(
+        self, base: Run, params: Params, arrays: Mapping[str, Any], desirable_weight: float = 1.0
+    ) -> TrainingParts:
+        """What a run compiles whose examples have the shapes of these; parameters may be shapes."""
+        shapes = {
+            name: jax.ShapeDtypeStruct((self.batch_size, *x.shape[1:]), x.dtype)
+            for name, x in arrays.items()
+        }
+        return TrainingParts(
+            objective=self.objective(base.model, desirable_weight),
+            model_init=given_params(params),
+            optimizer=self.optimizer_for(params),
+            batch_shapes=[shapes],
+            flops_per_token=training_flops_per_token(params, shapes["tokens"].shape[-1]),
         )
 
     def _data(
@@ -252,7 +274,8 @@ class PreferenceExperiment(PostTraining):
 
         return prepare(run / "data.npz", preparation, base, params, source, mesh, say)
 
-    def _check_rows(self, mesh: Mesh | None) -> None:
+    def check_rows(self, mesh: Mesh | None) -> None:
+        """Refuse a batch that mesh and micro-batches cannot split."""
         ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
         parts = ways * self.train.accumulation
         if self.batch_size % parts:

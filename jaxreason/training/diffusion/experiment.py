@@ -166,13 +166,14 @@ class MaskedDiffusionExperiment:
         mask, chunk = self.vocabulary().ids.mask, self.loss_chunk or None
         return self.blocks.objective(model, mask, self.objective, chunk)
 
-    def parts(self, mesh: Mesh | None) -> TrainingParts:
-        """What a run on this mesh compiles; needs no data and no base.
+    def parts(self, mesh: Mesh | None, source: MazeWorldSource | None = None) -> TrainingParts:
+        """What a run on this mesh compiles; needs no base, and `source` only if it is there.
 
         Raises:
             InputError: fields that do not fit each other or the mesh.
         """
-        return diffusion_parts(self, self.batch_rows(), self.source().layout.length, mesh)
+        length = (source or self.source()).layout.length
+        return diffusion_parts(self, self.batch_rows(), length, mesh)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
@@ -199,9 +200,9 @@ class MaskedDiffusionExperiment:
 
         mesh = self.device_mesh()
         check_rows(self.batch_rows(), self.train.accumulation, mesh)
-        model, parts = self.transformer(), self.parts(mesh)
-        initial = self.initial_params()
+        model, initial = self.transformer(), self.initial_params()
         source = self.source()
+        parts = self.parts(mesh, source)
         if self.tokenizer:
             keep_codec(run_directory, self.codec())
         return train(

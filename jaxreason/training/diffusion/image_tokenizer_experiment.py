@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxreason.data.multimodal.pictures import (
@@ -30,7 +31,8 @@ from jaxreason.training.diffusion.image_codec import MagvitCodec
 from jaxreason.training.diffusion.image_tokenizer_measures import measure_tokenizer
 from jaxreason.training.diffusion.image_tokenizer_report import write_tokenizer_report
 from jaxreason.training.loop import TrainConfig, TrainResult, train
-from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.parts import TrainingParts
 from jaxreason.types import Params
 
 
@@ -88,20 +90,20 @@ class ImageTokenizerExperiment:
         """
         shape = self.mesh.shape(jax.device_count())
         mesh = None if math.prod(shape) == 1 else make_mesh(self.mesh)
-        self._check_rows(mesh)
-        model = Magvit(self.model)
+        parts = self.parts(mesh)
         held_out = picture_source(replace(self.data, split="validation"))
         source = picture_source(self.data)
         share = data_share(mesh)
         result = train(
             run_directory,
-            objective=image_tokenizer(model, self.loss),
-            model_init=model.init,
+            objective=parts.objective,
+            model_init=parts.model_init,
+            optimizer=parts.optimizer,
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=PictureBatches(source, self.batch_size, share.index, share.count),
             mesh=mesh,
-            rules=CONVOLUTION_RULES,
+            rules=parts.rules,
             evaluate_fn=self._evaluate(held_out) if self.train.evaluate_every else None,
             config_json=self.as_json(),
             progress=progress,
@@ -112,6 +114,24 @@ class ImageTokenizerExperiment:
             measures = measure_tokenizer(codec, held_out, self.validation_pictures)
             write_tokenizer_report(as_path(run_directory), measures, int(result.state.step))
         return result
+
+    def parts(self, mesh: Mesh | None) -> TrainingParts:
+        """What a run on this mesh compiles; needs no pictures.
+
+        Raises:
+            InputError: a batch that mesh and micro-batches cannot split.
+        """
+        self._check_rows(mesh)
+        model = Magvit(self.model)
+        images = jax.ShapeDtypeStruct((self.batch_size, *self.data.picture, 3), jnp.uint8)
+        return TrainingParts(
+            objective=image_tokenizer(model, self.loss),
+            model_init=model.init,
+            optimizer=make_optimizer(self.optimizer),
+            batch_shapes=[{"images": images}],
+            flops_per_token=None,
+            rules=CONVOLUTION_RULES,
+        )
 
     def _check_rows(self, mesh: Mesh | None) -> None:
         sharing = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)

@@ -55,6 +55,10 @@ def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
         )
 
         return diffusion_reinforcement_programs(experiment, mesh)
+    if experiment.kind == "preference":
+        from jaxreason.training.preflight.preferences import preference_programs
+
+        return preference_programs(experiment, mesh)
     raise InputError(
         f"the file defines a {type(experiment).__name__}, which is not trained: there is nothing "
         "to compile"
