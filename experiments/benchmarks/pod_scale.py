@@ -108,7 +108,7 @@ def main(settings: Settings) -> None:
 
 def table(done: dict[str, Any]) -> Table:
     """One row a case, in the order of the cases."""
-    columns = ("", "chips", "mesh", "fits", "GiB a device", "GB sent: ICI", "DCN", "MFU at most")
+    columns = ("", "chips", "mesh", "fits", "GiB a device", "GB sent: ICI", "DCN", "MFU")
     found = Table(*columns, title="compiled, not run; MFU is a roofline estimate")
     order = {case.name: place for place, case in enumerate(sorted(CASES, key=_size))}
     for name, result in sorted(done.items(), key=lambda item: order.get(item[0], len(order))):

@@ -19,8 +19,9 @@ from jaxreason.training.preflight.traffic import hbm_bytes
 class Estimate:
     """A roofline: seconds that each resource alone would need; the longest is the step's.
 
-    An estimate, and an optimistic one: everything runs at the rates of the data sheet (an
-    efficiency of 1), all links of a chip carry at once, and all three overlap without gaps.
+    An estimate: everything runs at the rates of the data sheet (an efficiency of 1), all links of a
+    chip carry at once, and everything overlaps without gaps, all of which flatters. Memory traffic
+    is counted instruction by instruction and is rather too much (`traffic.hbm_bytes`).
 
     Attributes:
         compute: model FLOPs at the peak; 0 where no formula is known.

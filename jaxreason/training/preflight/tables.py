@@ -30,19 +30,20 @@ def show(found: Preflight, file: TextIO) -> None:
 def _show_report(report: Report, console: Console) -> None:
     often = "" if report.calls == 1 else f", {report.calls:g} calls a step"
     console.print(f"\n{report.name}{often}")
-    table = Table("memory of a device", "GiB", show_header=True)
+    table = Table("memory of a device", "")
     table.columns[1].justify = "right"
     for name, count in report.memory.items():
-        table.add_row(name, f"{count / GIB:.3f}")
-    needed = "unknown" if report.needed is None else f"{report.needed / GIB:.3f}"
+        table.add_row(name, amount(count))
+    table.add_section()
+    needed = "unknown" if report.needed is None else amount(report.needed)
     verdict = "fits" if report.fits else "does not fit"
-    table.add_row(f"needed: {verdict} {report.available / GIB:.2f}", needed, end_section=True)
+    table.add_row(f"needed: {verdict} {amount(report.available)}", needed)
     console.print(table)
     if report.refusal is not None:
         console.print(f"the compiler: {report.refusal}")
         return
     if report.undonated:
-        console.print(f"{report.undonated / GIB:.3f} GiB of the state are not updated in place")
+        console.print(f"{amount(report.undonated)} of the state are not updated in place")
     if report.traffic:
         traffic = Table("collectives of a device", "network", "count", "GB sent")
         for entry in report.traffic:
@@ -62,14 +63,14 @@ def _show_estimate(report: Report, console: Console) -> None:
         f"estimate (roofline, nothing was run): {seconds(estimate.seconds)} a call, bound by "
         f"{estimate.bound}: compute {seconds(estimate.compute)}, HBM {seconds(estimate.hbm)}, "
         f"ICI {seconds(estimate.ici)}, DCN {seconds(estimate.dcn)}"
-        + ("" if estimate.mfu is None else f"; MFU at most {100 * estimate.mfu:.0f} %")
+        + ("" if estimate.mfu is None else f"; MFU {100 * estimate.mfu:.0f} %")
     )
 
 
 def show_search(found: list[Found], file: TextIO) -> None:
     """Print what a search found, and the options of the batch with the best estimate."""
     console = Console(file=file, highlight=False, soft_wrap=True)
-    table = Table("remat", "rows", "a device's", "GiB", "estimated rows/s", "MFU at most")
+    table = Table("remat", "rows", "a device's", "GiB", "estimated rows/s", "estimated MFU")
     for one in found:
         needed = one.report.needed
         rate, mfu = _rates(one)
@@ -96,6 +97,14 @@ def _rates(one: Found) -> tuple[float, float | None]:
     if estimate is None or not one.rows:
         return 0.0, None
     return one.rows / estimate.seconds, estimate.mfu
+
+
+def amount(count: int) -> str:
+    """Bytes with a unit that suits them."""
+    for unit, size in (("GiB", GIB), ("MiB", 2**20)):
+        if count >= size / 10:
+            return f"{count / size:.2f} {unit}"
+    return f"{count / 2**10:.1f} KiB"
 
 
 def seconds(value: float) -> str:
