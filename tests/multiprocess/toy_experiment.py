@@ -26,7 +26,7 @@ ERRORS = {"input": InputError, "failure": FailureError, "bug": ValueError}
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens: "" nothing, or kill, stuck, sigterm, input, failure, bug, nan; to whom, when."""
+    """What (kill, stuck, sigterm, input, failure, bug or nan) happens to whom, and when."""
 
     kind: str = ""
     process: int = 1
