@@ -221,7 +221,7 @@ def decoding(case: Case) -> dict[str, Any]:
     medians = {}
     short = max(case.new_tokens // 4, 1)
     for new in (short, case.new_tokens):
-        sampler = autoregressive(model, max_new_tokens=new, eos=0, pad=0, temperature=0.0)
+        sampler = autoregressive(model, max_new_tokens=new, eos=0, pad=1, temperature=0.0)
         seconds = []
         for _ in range(case.rounds + 1):
             start = time.perf_counter()
@@ -230,19 +230,20 @@ def decoding(case: Case) -> dict[str, Any]:
         if int(found.lengths.max()) < new:
             raise RuntimeError(f"all rows ended before {new} tokens: no step's time can be told")
         medians[new] = statistics.median(seconds[1:])
-    steps = case.new_tokens - short
-    per_step = (medians[case.new_tokens] - medians[short]) / steps
+    spent = medians[case.new_tokens] - medians[short]
+    # Where noise is larger than the steps there is no figure; it happens at the size of a test.
+    per_step = spent / (case.new_tokens - short) if spent > 0 else None
     read = bytes_per_step(case, model, params, case.length + (short + case.new_tokens) / 2)
     sheet = bandwidth()
+    bound = None if sheet is None else read / sheet
     return {
         "parameters": count_parameters(params),
         "seconds_per_step": per_step,
-        "tokens_per_second": case.batch / per_step,
+        "tokens_per_second": None if per_step is None else case.batch / per_step,
         "bytes_per_step": read,
-        "bytes_per_second": read / per_step,
         "measured_bandwidth": measured_bandwidth(2**30 if case.cudnn else 2**22),
-        "bound_tokens_per_second": None if sheet is None else case.batch * sheet / read,
-        "times_slower_than_bound": None if sheet is None else per_step * sheet / read,
+        "bound_tokens_per_second": None if bound is None else case.batch / bound,
+        "times_slower_than_bound": per_step / bound if per_step and bound else None,
     }
 
 

@@ -59,12 +59,12 @@ def training_row(found: Mapping[str, Any], goals: Mapping[str, Any]) -> tuple[st
 def decoding_row(found: Mapping[str, Any], goals: Mapping[str, Any]) -> tuple[str, ...]:
     """One variant of decoding."""
     name, slower = found["case"]["name"], found["times_slower_than_bound"]
-    shown = "bandwidth unknown"
+    per_step, shown = found["seconds_per_step"], "unknown"
     if slower is not None:
         shown = f"{slower:.2f}" + goal(name, goals, "bound", slower)
     return (
         name,
-        f"{1e3 * found['seconds_per_step']:.2f}",
+        "lost in noise" if per_step is None else f"{1e3 * per_step:.2f}",
         number(found["tokens_per_second"]),
         number(found["bound_tokens_per_second"]),
         shown,

@@ -1,0 +1,90 @@
+"""The script for one GPU: the same code at tiny size, and what it refuses."""
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxreason.models import Transformer, preset
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
+NAMES = ("suite", "table", "gpu_table", "gpu_cases", "gpu")
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The modules of the folder, as they find each other when one of them is run."""
+    sys.path.insert(0, str(FOLDER))
+    yield SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
+    sys.path.remove(str(FOLDER))
+    for name in NAMES:
+        del sys.modules[name]
+
+
+def figures(scripts, case):
+    return scripts.gpu_cases.measure_case(dataclasses.asdict(scripts.gpu.tiny(case)))
+
+
+def test_every_kind_of_case_runs_at_tiny_size_and_gets_a_row(scripts):
+    gpu = scripts.gpu
+    packed = dataclasses.replace(gpu.SMALL, name="packed", segments=True)
+    found = [figures(scripts, case) for case in (gpu.SMALL, packed, gpu.LARGE, gpu.DECODING)]
+    assert all(one["tokens_per_second"] > 0 for one in found[:3])
+    assert found[3]["bytes_per_step"] > 2 * found[3]["parameters"]  # bfloat16, and the cache
+    assert [one["mfu"] for one in found[:3]] == [None] * 3  # a CPU's peak is not known
+    # Causality by a mask of packed rows or without any: the same loss.
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-2)
+    report = {
+        "smoke": True,
+        "commit": "c",
+        "date": "d",
+        "versions": {},
+        "devices": ["CPU"],
+        "processor": {"model": "m"},
+        "goals": gpu.GOALS,
+        "cases": [*found, {"case": {"name": "huge"}, "failed": "does not fit the memory"}],
+    }
+    text = scripts.gpu_table.markdown(report)
+    assert text.count("| 0.5 B | ") == 1
+    assert "- huge: does not fit the memory" in text
+    assert "no measurement" in text
+    assert "met" not in text.replace("not met", "met").split("no measurement")[1]
+
+
+def test_names_of_variants_are_their_own_and_each_changes_something(scripts):
+    cases = scripts.gpu.cases(scripts.gpu.Gpu())
+    assert len({case.name for case in cases}) == len(cases) == len(scripts.gpu.VARIANTS)
+    unnamed = [dataclasses.astuple(dataclasses.replace(case, name="")) for case in cases]
+    assert len({str(case) for case in unnamed}) == len(cases)
+    for case in cases:
+        preset(case.model, case.vocabulary, **case.changes)
+
+
+def test_a_program_without_cudnn_is_refused(scripts):
+    with pytest.raises(scripts.gpu_cases.NoCudnnError, match="no __cudnn"):
+        scripts.gpu_cases.check_cudnn("ROOT dot = f32[2,2] dot(a, b)")
+    call = 'custom-call(q), custom_call_target="__cudnn$fmhaSoftmax"'
+    assert scripts.gpu_cases.check_cudnn(f"{call}\n{call}") == 2
+
+
+def test_a_case_that_fails_says_why(scripts):
+    case = dataclasses.replace(scripts.gpu.tiny(scripts.gpu.SMALL), cudnn=True)
+    found = scripts.gpu.run_case(case, smoke=True)
+    assert "__cudnn$fmha" in found["failed"]
+
+
+def test_bytes_of_a_decoding_step(scripts):
+    config = preset("maze_tiny", 64, tied=False, dtype="bfloat16")
+    model = Transformer(config)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.bfloat16), shapes)
+    count = sum(x.size for x in jax.tree.leaves(params)) - 64 * config.width
+    case = dataclasses.replace(scripts.gpu.DECODING, batch=3)
+    # 4 layers of 4 heads of 32, keys and values, two bytes each.
+    cache = 3 * 10 * 2 * 4 * 4 * 32 * 2
+    assert scripts.gpu_cases.bytes_per_step(case, model, params, 10) == 2 * count + cache
