@@ -49,7 +49,7 @@ def lowered_step(layers: int, scanned: bool, mesh: Mesh | None) -> jax.stages.Lo
     """The training step of a model of this depth, from shapes alone."""
     config = TransformerConfig(256, layers, 128, 4, 4, 32, 384, unroll=1 if scanned else layers)
     model, optimizer = Transformer(config), optax.adamw(1e-4)
-    rows = {
+    rows: Any = {
         name: jax.ShapeDtypeStruct((8, 128), dtype)
         for name, dtype in (
             ("tokens", jnp.int32),
