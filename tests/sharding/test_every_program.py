@@ -16,11 +16,10 @@ import pytest
 
 WARNING = "nvoluntary full rematerialization"
 MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2), (1, 1, 4, 2)]
-# What is near of kin is split alike: these go through every kind of batch and of attention.
+# What is near of kin is split alike: these go through most kinds of batch and of attention.
 QUICK = {
-    (1, 2, 2, 2): ["masked diffusion", "PPO critic", "diffusion text, dual cache"],
-    (2, 2, 2, 1): ["DPO", "UniGRPO", "words", "pictures"],
-    (1, 8, 1, 1): ["image tokenizer"],
+    (1, 2, 2, 2): ["masked diffusion", "PPO critic", "words"],
+    (2, 2, 2, 1): ["UniGRPO", "diffusion text, dual cache"],
 }
 
 
