@@ -16,6 +16,7 @@ from jaxreason.rewards.maze_world import judged_reward
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.held_out import Judge
 from jaxreason.training.diffusion.reward_models import PictureScores
+from jaxreason.training.judging import judge_rows
 from jaxreason.training.runs import Run
 from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
@@ -151,7 +152,8 @@ def held_out_answers(
             answered = judge.answer(params, task)
             verdicts = dict(answered.judgement.breakdown)
             if scores is not None and answered.pictures is not None:
-                verdicts |= scores(answered.problems, answered.pictures.codes)
+                codes = answered.pictures.codes
+                verdicts |= judge_rows(scores, answered.problems, codes, mesh)
             numbers[f"{name}_reward"] = sum(
                 weight * float(verdicts[verdict].mean()) for verdict, weight in weights.items()
             )
