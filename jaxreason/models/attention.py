@@ -5,6 +5,7 @@ attention: H / G query heads share one key-value head).
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import jax
@@ -148,14 +149,14 @@ def attend(
     logits. A query that sees no key gets the
     mean of all values (finite, never NaN); such rows are padding.
     """
+    # Hidden keys are hidden by adding: a selection would be one more pass over [T, S] backwards.
+    hidden = jnp.where(mask, 0.0 if bias is None else bias, jnp.finfo(jnp.float32).min)
     batch, heads, length, head_size = query.shape
     groups = key.shape[1]
     query = query.reshape(batch, groups, heads // groups, length, head_size)
     query = query * jnp.asarray(head_size**-0.5, query.dtype)
     logits = jnp.einsum("bgrtk,bgsk->bgrts", query, key, preferred_element_type=jnp.float32)
-    if bias is not None:
-        logits = logits + bias[:, None, None]
-    logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
+    logits = logits + hidden[:, None, None]
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
     # Dividing the sum of values, not each weight, saves a pass over [T, S] each way.
     out = jnp.einsum(
@@ -166,3 +167,30 @@ def attend(
     )
     out = (out / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
     return out.reshape(batch, heads, length, head_size)
+
+
+def attend_in_parts(
+    query: Float[Array, "B H T K"],
+    key: Float[Array, "B G T K"],
+    value: Float[Array, "B G T K"],
+    mask: Bool[Array, "#B T T"],
+    bias: Float[Array, "B T T"] | None,
+    parts: int,
+) -> Float[Array, "B H T K"]:
+    """`attend` under a causal mask, the queries in so many parts, each with no key after its own.
+
+    Three parts leave out a third of the products, four 3/8.
+    """
+    length = query.shape[2]
+    bounds = [length * part // parts for part in range(parts + 1)]
+    outs = [
+        attend(
+            query[:, :, start:end],
+            key[:, :, :end],
+            value[:, :, :end],
+            mask[:, start:end, :end],
+            None if bias is None else bias[:, start:end, :end],
+        )
+        for start, end in pairwise(bounds)
+    ]
+    return jnp.concatenate(outs, axis=2)

@@ -15,8 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxreason.errors import InputError
-from jaxreason.models.attention import AttentionSpec, attend, logit_bias, visible
+from jaxreason.models.attention import (
+    AttentionSpec,
+    attend,
+    attend_in_parts,
+    logit_bias,
+    visible,
+)
 from jaxreason.models.splash import splash
+from jaxreason.sharding.mesh import ambient_platform, ways_over
 
 Backend = Literal["auto", "xla", "cudnn", "splash"]
 BACKENDS: tuple[str, ...] = ("auto", "xla", "cudnn", "splash")
@@ -100,7 +107,18 @@ def attend_fn(backend: str, spec: AttentionSpec, length: int, interpret: bool = 
     if backend == "splash":
         return splash(spec, length, interpret)
     mask, bias = visible(spec, length, length), logit_bias(spec)
+    if (parts := _causal_parts(spec, length)) > 1:
+        return lambda query, key, value: attend_in_parts(query, key, value, mask, bias, parts)
     return lambda query, key, value: attend(query, key, value, mask, bias)
+
+
+def _causal_parts(spec: AttentionSpec, length: int) -> int:
+    """Parts of causal queries on CPU, where products over hidden keys cost most: of 64 tokens or
+    more, four at most. Accelerators have kernels of their own for long sequences.
+    """
+    if spec.kind != "causal" or ambient_platform() != "cpu" or ways_over("sequence") > 1:
+        return 1
+    return max(1, min(4, length // 64))
 
 
 def _hidden_keys(spec: AttentionSpec) -> Array | None:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.config import TransformerConfig
 from jaxreason.models.projection import project
+from jaxreason.sharding.mesh import ambient_platform
 
 
 def rms_norm(
@@ -29,20 +30,28 @@ def rope_frequencies(head_size: int, base: float) -> Float[Array, " K/2"]:
 
 def rope_angles(
     positions: Int[Array, "B T"], head_size: int, base: float
-) -> tuple[Float[Array, "B 1 T K"], Float[Array, "B 1 T K"]]:
-    """Cosine and sine of the rotary angles (Su et al. 2021), halves as in Llama and Qwen2."""
+) -> tuple[Float[Array, "B 1 T K/2"], Float[Array, "B 1 T K/2"]]:
+    """Cosine and sine of the rotary angles (Su et al. 2021), one for each pair of features."""
     angles = positions[..., None].astype(jnp.float32) * rope_frequencies(head_size, base)
-    angles = jnp.concatenate([angles, angles], axis=-1)[:, None]
-    return jnp.cos(angles), jnp.sin(angles)
+    cosine, sine = jnp.cos(angles), jnp.sin(angles)
+    if ambient_platform() == "cpu":
+        # The compiler would compute them again, number by number, in every loop that reads them
+        # (a tenth of a small model's step). It does not fuse a matrix product into those loops.
+        once = jnp.eye(head_size // 2)
+        cosine = jnp.matmul(cosine, once, precision="highest")
+        sine = jnp.matmul(sine, once, precision="highest")
+    return cosine[:, None], sine[:, None]
 
 
 def rotate(
-    x: Float[Array, "B N T K"], cosine: Float[Array, "B 1 T K"], sine: Float[Array, "B 1 T K"]
+    x: Float[Array, "B N T K"],
+    cosine: Float[Array, "B 1 T K/2"],
+    sine: Float[Array, "B 1 T K/2"],
 ) -> Float[Array, "B N T K"]:
-    """Turn each pair (x_i, x_{i+K/2}) by its angle."""
+    """Turn each pair (x_i, x_{i+K/2}) by its angle: halves as in Llama and Qwen2."""
     first, second = jnp.split(x, 2, axis=-1)
-    turned = jnp.concatenate([-second, first], axis=-1)
-    return (x * cosine + turned * sine).astype(x.dtype)
+    turned = [first * cosine - second * sine, second * cosine + first * sine]
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 class Block(nn.Module):
@@ -54,8 +63,8 @@ class Block(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
-        cosine: Float[Array, "B 1 T K"],
-        sine: Float[Array, "B 1 T K"],
+        cosine: Float[Array, "B 1 T K/2"],
+        sine: Float[Array, "B 1 T K/2"],
         attend_fn: Callable[[Array, Array, Array], tuple[Array, Any]],
     ) -> tuple[Float[Array, "B T D"], Any]:
         """Returns the new residual stream and what `attend_fn(query, key, value)` kept."""

@@ -71,7 +71,7 @@ class Transformer:
             raise InputError(f"model.vocabulary_size is {c.vocabulary_size}; it must be at least 1")
         embedding_key, layers_key, head_key = jax.random.split(key, 3)
         x = jnp.zeros((1, 1, c.width))
-        angles = jnp.zeros((1, 1, 1, c.head_size))
+        angles = jnp.zeros((1, 1, 1, c.head_size // 2))
 
         def init_block(block_key: PRNGKeyArray) -> Params:
             variables = Block(c).init(block_key, x, angles, angles, lambda q, k, v: (q, None))

@@ -9,7 +9,7 @@ import pytest
 
 from jaxreason.errors import InputError
 from jaxreason.models import AttentionSpec
-from jaxreason.models.attention import attend, logit_bias, visible
+from jaxreason.models.attention import attend, attend_in_parts, logit_bias, visible
 from jaxreason.models.backends import attend_fn, choose, limit
 from jaxreason.models.splash import unsplittable
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
@@ -116,6 +116,32 @@ def test_a_query_without_keys_is_finite():
     )(inputs()[0])
     assert np.isfinite(out)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_causal_parts_give_what_the_whole_gives(parts):
+    """T is no multiple of most of these, and a segment may end inside a part."""
+    mask = visible(SPECS["causal_segments"], T, T)
+
+    def both(attention):
+        return jax.value_and_grad(lambda x: (attention(*x) ** 2).sum())(inputs())
+
+    whole = both(lambda q, k, v: attend(q, k, v, mask))
+    split = both(lambda q, k, v: attend_in_parts(q, k, v, mask, None, parts))
+    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(split), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_long_causal_sequences_skip_hidden_keys_on_cpu():
+    query, key, value = inputs(200)
+    spec = AttentionSpec("causal")
+    split = attend_fn("xla", spec, 200)
+    hidden_key = value.at[:, :, 150:].set(jnp.nan)
+    # NaN times a weight of zero is NaN: where it is not seen, the product was left out.
+    early = split(query, key, hidden_key)[:, :, :66]
+    np.testing.assert_allclose(
+        early, attend(query, key, value, visible(spec, 200, 200))[:, :, :66], atol=1e-5
+    )
 
 
 def test_whole_and_single_token_blocks_are_the_known_masks():
