@@ -45,10 +45,10 @@ def _show_report(report: Report, console: Console) -> None:
     if report.undonated:
         console.print(f"{amount(report.undonated)} of the state are not updated in place")
     if report.traffic:
-        traffic = Table("collectives of a device", "network", "count", "GB sent")
+        traffic = Table("collectives of a device", "network", "count", "sent")
         for entry in report.traffic:
             least = "" if entry.certain else "at least "
-            amounts = f"{least}{entry.count:g}", f"{least}{entry.bytes / 1e9:.3f}"
+            amounts = f"{least}{entry.count:g}", f"{least}{amount(entry.bytes)}"
             traffic.add_row(entry.kind, entry.network, *amounts)
         console.print(traffic)
     _show_estimate(report, console)
@@ -99,7 +99,7 @@ def _rates(one: Found) -> tuple[float, float | None]:
     return one.rows / estimate.seconds, estimate.mfu
 
 
-def amount(count: int) -> str:
+def amount(count: float) -> str:
     """Bytes with a unit that suits them."""
     for unit, size in (("GiB", GIB), ("MiB", 2**20)):
         if count >= size / 10:
