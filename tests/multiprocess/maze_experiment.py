@@ -8,7 +8,7 @@ from jaxreason.training.optimizer import OptimizerConfig
 
 experiment = MazeExperiment(
     data=MazeData(generator="wilson", width=4, height=4, count=200, regime="correct"),
-    batch=BatchConfig(batch_size=8, length=96, streams=4),
+    batch=BatchConfig(batch_size=8, length=128, streams=4),
     model=TransformerConfig(
         vocabulary_size=0, layers=1, width=32, heads=2, kv_heads=2, head_size=16, mlp_width=64
     ),
