@@ -116,6 +116,8 @@ def describe(error: BaseException) -> tuple[int, str]:
     """(exit code, sentence) of an error."""
     if isinstance(error, KeyboardInterrupt):
         return 130, "interrupted"
+    if hasattr(error, "exit_code"):  # `training.preemption.Preempted`
+        return error.exit_code, str(error)
     if isinstance(error, InputError):
         return 2, str(error)
     if isinstance(error, FailureError):
