@@ -9,7 +9,8 @@
 
 0.36 B parameters, 2e9 tokens (13.6 passes over the data, packed to rows of 8,192 tokens, which
 hold every ground-truth sequence). By arithmetic about 4 hours on one H100 at 40 % of its peak;
-not run by us yet, so no number is published for it.
+not run by us yet, so no number is published for it. Compiled for a TPU v5e-4 it needs 7.3 of
+15.75 GiB a chip (`jaxreason preflight experiments/maze/paper.py --topology v5e-4`).
 
 The authors' code states the data, the vocabulary, the model's shape and the optimizer (AdamW).
 Learning rate, weight decay, warm-up, batch and steps are not in any source we could check: the

@@ -1,12 +1,16 @@
 """MMaDA's own size and rows: 8 B parameters, 1,539 tokens a row, on TPU slices of any size.
 
     jaxreason preflight experiments/mmada/pod_8b_records.py --topology v5p-512
+    jaxreason preflight experiments/mmada/pod_8b_records.py --topology v5p-16 \
+        --train.accumulation 32
     jaxreason train experiments/mmada/pod_8b_records.py --tokenizer tokenizer.json \
         --data.train records.jsonl --image-tokenizer runs/mmada/magvit --base runs/mmada/stage3
 
 The stage-4 settings of the release (`published.py`) with the paper's 1,280 rows a step, fully
 sharded: every chip holds 1/n of parameters and moments and all of its own rows. On fewer chips the
-rows go through in more micro-batches, `--train.accumulation`. Not run by us: compiled only.
+rows go through in more micro-batches, `--train.accumulation`. Not run by us, only compiled: with
+four rows a chip and full remat the step needs 28 of 95.7 GiB a chip on a v5p-16, 18 on a v5p-32 and
+13 on a v5p-512 (`experiments/benchmarks/pod_scale.py`).
 """
 
 from dataclasses import replace
