@@ -1,4 +1,4 @@
-"""MMaDA's own size and rows: 8 B parameters, 1,539 tokens a row, on TPU slices of any size.
+r"""MMaDA's own size and rows: 8 B parameters, 1,539 tokens a row, on TPU slices of any size.
 
     jaxreason preflight experiments/mmada/pod_8b_records.py --topology v5p-512
     jaxreason preflight experiments/mmada/pod_8b_records.py --topology v5p-16 \
