@@ -102,14 +102,15 @@ def end_lost(sentence: str) -> NoReturn:
 
 
 def _last_errands(text: str, dump: str) -> None:
-    for tell in _ending.before:
-        tell(text)
     if _ending.directory is not None:
         path = _ending.directory / "stacks" / f"process-{_ending.process}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = path.read_text() if path.exists() else ""
         when = time.strftime("%Y-%m-%d %H:%M:%S %z")
         path.write_text(f"{earlier}{when} {text}\n\n{dump}\n")
+    # Last, as the coordinator may be what is gone.
+    for tell in _ending.before:
+        tell(text)
 
 
 def end_on_abort(process: int, reason: str) -> None:
