@@ -10,6 +10,7 @@ monitoring events say: `requests` for a program, `hits` in the cache, `compiled`
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -25,8 +26,8 @@ COMPILING = "/jax/core/compile/backend_compile_duration"
 """Seconds of a request, whether XLA compiled or the cache was read."""
 
 
-def count(arguments: list[str]) -> dict[str, float]:
-    """Runs the command and returns its counts, and its exit code as `code`."""
+def counting() -> Callable[[], dict[str, float]]:
+    """Counts from now on; the function returned says how many there were."""
     counts: Counter[str] = Counter(dict.fromkeys(EVENTS.values(), 0))
     seconds: list[float] = []
 
@@ -40,14 +41,20 @@ def count(arguments: list[str]) -> dict[str, float]:
 
     jax.monitoring.register_event_listener(counted)
     jax.monitoring.register_event_duration_secs_listener(timed)
+
+    def found() -> dict[str, float]:
+        compiled = len(seconds) - counts["hits"]
+        total = round(sum(seconds), 3)
+        return {**counts, "programs": len(seconds), "compiled": compiled, "seconds": total}
+
+    return found
+
+
+def count(arguments: list[str]) -> dict[str, float]:
+    """Runs the command and returns its counts, and its exit code as `code`."""
+    found = counting()
     code = main(arguments)
-    return {
-        **counts,
-        "programs": len(seconds),
-        "compiled": len(seconds) - counts["hits"],
-        "seconds": round(sum(seconds), 3),
-        "code": code,
-    }
+    return {**found(), "code": code}
 
 
 if __name__ == "__main__":
