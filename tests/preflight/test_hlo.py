@@ -126,6 +126,24 @@ def test_a_collective_spread_over_fusions_counts_once():
     assert (found.count, found.bytes) == (2, 2 * 96)
 
 
+def test_a_collective_that_goes_on_beside_a_loop_counts_once():
+    part = (
+        "%NAME (q: f32[4]) -> f32[16] {\n  %q.NAME = f32[4]{0} parameter(0)\n"
+        "  ROOT %g.NAME = f32[16]{0} all-gather(%q.NAME), replica_groups={{0,1,2,3}}, "
+        'frontend_attributes={chain_id="0"}\n}\n\n'
+    )
+    text = NESTED.replace("OUTER", "6").replace(
+        "%inner_condition (",
+        part.replace("NAME", "begin") + part.replace("NAME", "on") + "%inner_condition (",
+        1,
+    )
+    for line, name in (("%begin = (s32", "begin"), ("%all-reduce.1 = ", "on")):
+        call = f"%f.{name} = f32[16]{{0}} fusion(%value), kind=kLoop, calls=%{name}\n  "
+        text = text.replace(line, call + line)
+    gathers = [x for x in collectives(parse(text), 4) if x.kind == "all-gather"]
+    assert [(x.count, x.bytes) for x in gathers] == [(5, 5 * 48)]
+
+
 def test_a_reduction_of_which_each_keeps_its_part_is_a_reduce_scatter():
     fused = (
         "%all-reduce-scatter.1 (q: f32[8]) -> f32[2] {\n  %q = f32[8]{0} parameter(0)\n"

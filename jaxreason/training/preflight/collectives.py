@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxreason.training.preflight.hlo import Instruction, Module, elements, runs, size
+from jaxreason.training.preflight.hlo import Instruction, Module, Run, elements, runs, size
 
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 ICI, DCN = "ICI", "DCN"
@@ -43,8 +43,8 @@ def collectives(module: Module, devices: int) -> list[Traffic]:
         devices: it runs on, for groups that are left out.
     """
     found: dict[tuple[str, str], Traffic] = {}
-    for run in runs(module):
-        for kind, network, sent in _of_computation(module, run.name, devices):
+    for place, run in _places(module):
+        for kind, network, sent in _sent(module, *place, run.name, devices):
             entry = found.setdefault((kind, network), Traffic(kind, network))
             entry.count += run.times
             entry.bytes += sent * run.times
@@ -52,31 +52,37 @@ def collectives(module: Module, devices: int) -> list[Traffic]:
     return sorted(found.values(), key=lambda entry: -entry.bytes)
 
 
-def _of_computation(module: Module, name: str, devices: int) -> Iterator[tuple[str, str, float]]:
-    """(kind, network, bytes) of each collective, those within fusions included.
+def _places(module: Module) -> Iterator[tuple[tuple[Instruction, str], Run]]:
+    """Every instruction, with its fusion's name or "", and how often it runs.
 
-    TPU programs split a collective over fusions that run beside it; its parts share a `chain_id`.
+    TPU programs split a collective over fusions that run beside it, even in a loop that runs
+    meanwhile; its parts share a `chain_id`, and the one that runs least counts.
     """
-    chains: set[str] = set()
-    for one, inside in _instructions(module, name):
-        chain = re.search(r'chain_id="(\w+)"', one.attributes)
-        if chain is not None:
-            if chain.group(1) in chains:
-                continue
-            chains.add(chain.group(1))
-        if one.opcode == "send" and "megascale" in one.attributes:
-            yield _megascale_kind(one), DCN, float(size(elements(one.shape)[0]))
-            continue
-        kind = one.opcode.removesuffix("-start")
-        if kind not in KINDS:
-            continue
-        # An all-reduce of which every device keeps its own part.
-        if kind == "all-reduce" and inside.startswith("all-reduce-scatter"):
-            kind = "reduce-scatter"
-            yield kind, ICI, _ring(kind, _whole(one, module, inside), group_size(one, devices))
-            continue
-        computation = inside or name
-        yield kind, ICI, _ring(kind, _whole(one, module, computation), group_size(one, devices))
+    chains: dict[str, tuple[tuple[Instruction, str], Run]] = {}
+    for run in runs(module):
+        for place in _instructions(module, run.name):
+            chain = re.search(r'chain_id="(\w+)"', place[0].attributes)
+            if chain is None:
+                yield place, run
+            elif chain[1] not in chains or run.times < chains[chain[1]][1].times:
+                chains[chain[1]] = (place, run)
+    yield from chains.values()
+
+
+def _sent(
+    module: Module, one: Instruction, inside: str, name: str, devices: int
+) -> Iterator[tuple[str, str, float]]:
+    """(kind, network, bytes) of an instruction, if it is a collective."""
+    if one.opcode == "send" and "megascale" in one.attributes:
+        yield _megascale_kind(one), DCN, float(size(elements(one.shape)[0]))
+    kind = one.opcode.removesuffix("-start")
+    if kind not in KINDS:
+        return
+    whole = _whole(one, module, inside or name)
+    # An all-reduce of which every device keeps its own part.
+    if kind == "all-reduce" and inside.startswith("all-reduce-scatter"):
+        kind = "reduce-scatter"
+    yield kind, ICI, _ring(kind, whole, group_size(one, devices))
 
 
 def _instructions(module: Module, name: str) -> Iterator[tuple[Instruction, str]]:
