@@ -38,7 +38,7 @@ BELOW: dict[str, set[str]] = {
         *("sharding", "tokens", "training", "weights"),
     },
 }
-EVERYWHERE = {"errors", "types", "lazy", "paths"}
+EVERYWHERE = {"errors", "types", "lazy", "object_store", "paths"}
 
 
 def imported_modules(path):

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import jax
 
 from jaxreason.errors import FailureError, InputError
-from jaxreason.paths import ObjectPath, as_path, is_local, remove_tree
+from jaxreason.object_store import ObjectPath
+from jaxreason.paths import as_path, is_local, remove_tree
 
 COMPLETE = "commit_success.txt"
 """What is put last into a checkpoint in an object store; Orbax's own name for it."""

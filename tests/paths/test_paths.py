@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import jaxreason
-from jaxreason import paths
+from jaxreason import object_store
 from jaxreason.cli.main import SUBCOMMANDS, main
 from jaxreason.errors import FailureError, InputError
-from jaxreason.paths import ObjectPath, as_path, is_local, local_copy, local_path, put_whole
+from jaxreason.object_store import ObjectPath
+from jaxreason.paths import as_path, is_local, local_copy, local_path, put_whole
 
 
 @pytest.mark.parametrize("name", ["runs/a", "/somewhere/b", "c:d", "x@3", "a//b", Path("d")])
@@ -53,8 +54,8 @@ def test_what_cannot_be_meant_is_said(name, message):
     ("scheme", "package", "extra"), [("gs", "gcsfs", "gcs"), ("s3", "s3fs", "s3")]
 )
 def test_a_missing_package_is_one_sentence_with_the_remedy(monkeypatch, scheme, package, extra):
-    paths._file_system.cache_clear()
-    monkeypatch.setattr(paths.importlib.util, "find_spec", lambda name: None)
+    object_store.file_system.cache_clear()
+    monkeypatch.setattr(object_store.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=rf"{package}: pip install 'jaxreason\[{extra}\]'"):
         as_path(f"{scheme}://bucket/run")
 
@@ -183,6 +184,6 @@ def test_a_store_that_refuses_is_a_failure(monkeypatch):
         def isfile(self, url):
             raise RuntimeError("no credentials\nand a long story")
 
-    monkeypatch.setattr(paths, "_file_system", lambda scheme: Refusing())
+    monkeypatch.setattr(object_store, "file_system", lambda scheme: Refusing())
     with pytest.raises(FailureError, match="gs://b/r cannot be used: RuntimeError: no credentials"):
         ObjectPath("gs", "b/r").is_file()
