@@ -55,7 +55,7 @@ def measure(quick: bool, peer: Peer) -> list[Row]:
     """Rows of the suite."""
     del peer  # the goal is a share
     keep_freed_memory()
-    steps = 40 if quick else 200
+    steps = 15 if quick else 200
     tiny = load_experiment(EXPERIMENTS / "maze" / "tiny.py")
     stage1 = load_experiment(EXPERIMENTS / "mmada" / "stage1.py")
     with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ from gpu_cases import Case, measure_case
 from gpu_table import markdown
 from suite import FOLDER, Peer, PeerError, find_peer
 
-SMALL = Case("0.5 B", changes={"remat": "names"}, batch=8, length=4096)
+SMALL = Case("0.5 B", changes={"remat": "names"}, batch=8, length=4096, profile=True)
 LARGE = Case(
     "8 B",
     model="mmada_8b",
@@ -35,6 +35,7 @@ LARGE = Case(
     batch=4,
     length=2048,
     params_dtype="bfloat16",
+    profile=True,
 )
 DECODING = Case(
     "0.5 B decoding",
@@ -141,7 +142,7 @@ def tiny(case: Case) -> Case:
 
 def cases(settings: Gpu) -> list[Case]:
     """The variants asked for."""
-    found = [replace(base, **changes) for base, changes in VARIANTS]
+    found = [replace(base, **{"profile": not changes, **changes}) for base, changes in VARIANTS]
     chosen = [
         case
         for case in found

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from gpu_profile import largest_costs
 
 from jaxreason.models import AttentionSpec, Transformer, count_parameters, preset
 from jaxreason.objectives import next_token
@@ -52,6 +53,7 @@ class Case:
         compiler_options: of XLA.
         cudnn: refuse a program without cuDNN's attention.
         rounds: steps measured, after three that are not.
+        profile: name the kernels that take most of a step.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Case:
     compiler_options: dict[str, Any] = field(default_factory=dict)
     cudnn: bool = True
     rounds: int = 10
+    profile: bool = False
 
 
 class NoCudnnError(RuntimeError):
@@ -186,7 +189,14 @@ def training(case: Case) -> dict[str, Any]:
         state, metrics = compiled(state, batch)
         loss = float(metrics["loss"][0] / metrics["loss"][1])
         seconds.append(time.perf_counter() - start)
-    middle = statistics.median(seconds[3:])
+    held = [state]
+
+    def once() -> Any:
+        held[0], metrics = compiled(held[0], batch)
+        return metrics
+
+    costs = largest_costs(once) if case.profile else []
+    state, middle = held[0], statistics.median(seconds[3:])
     tokens = case.batch * case.length
     causal = model.config.attention == "causal"
     flops = training_flops_per_token(state.params, case.length, causal=causal) * tokens
@@ -203,6 +213,7 @@ def training(case: Case) -> dict[str, Any]:
         "state_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "loss": loss,
+        "largest_costs": costs,
     }
 
 

@@ -86,6 +86,10 @@ def markdown(report: Mapping[str, Any]) -> str:
     ):
         rows = [row(found, goals) for found in done if found["case"]["kind"] == kind]
         text += lines(head, rows) if rows else []
+    for found in done:
+        if found.get("largest_costs"):
+            text += ["", f"Largest costs of {found['case']['name']}, shares of device time:", ""]
+            text += [f"- {x['share']:.1%} `{x['name']}`" for x in found["largest_costs"]]
     failed = [found for found in report["cases"] if "failed" in found]
     if failed:
         text += [""] + [f"- {found['case']['name']}: {found['failed']}" for found in failed]

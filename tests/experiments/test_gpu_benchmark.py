@@ -13,7 +13,7 @@ import pytest
 from jaxreason.models import Transformer, preset
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
-NAMES = ("suite", "table", "gpu_table", "gpu_cases", "gpu")
+NAMES = ("suite", "table", "gpu_table", "gpu_profile", "gpu_cases", "gpu")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,11 @@ def figures(scripts, case):
 
 def test_every_kind_of_case_runs_at_tiny_size_and_gets_a_row(scripts):
     gpu = scripts.gpu
-    packed = dataclasses.replace(gpu.SMALL, name="packed", segments=True)
+    packed = dataclasses.replace(gpu.SMALL, name="packed", segments=True, profile=False)
     found = [figures(scripts, case) for case in (gpu.SMALL, packed, gpu.LARGE, gpu.DECODING)]
     assert all(one["tokens_per_second"] > 0 for one in found[:3])
+    assert found[0]["largest_costs"]
+    assert not found[1]["largest_costs"]
     assert found[3]["bytes_per_step"] > 2 * found[3]["parameters"]  # bfloat16, and the cache
     assert [one["mfu"] for one in found[:3]] == [None] * 3  # a CPU's peak is not known
     # Causality by a mask of packed rows or without any: the same loss.
@@ -88,3 +90,28 @@ def test_bytes_of_a_decoding_step(scripts):
     # 4 layers of 4 heads of 32, keys and values, two bytes each.
     cache = 3 * 10 * 2 * 4 * 4 * 32 * 2
     assert scripts.gpu_cases.bytes_per_step(case, model, params, 10) == 2 * count + cache
+
+
+def test_costs_are_those_of_the_streams_of_the_device(scripts):
+    def name(kind, number, thread, text):
+        return {"ph": "M", "name": kind, "pid": number, "tid": thread, "args": {"name": text}}
+
+    def event(number, thread, text, spent):
+        return {"ph": "X", "name": text, "pid": number, "tid": thread, "dur": spent}
+
+    events = [
+        name("process_name", 1, 0, "/device:GPU:0"),
+        name("process_name", 2, 0, "/host:CPU"),
+        name("thread_name", 1, 7, "Stream #13(Compute)"),
+        name("thread_name", 1, 8, "XLA Modules"),
+        event(1, 7, "gemm", 600_000),
+        event(1, 7, "fmha", 150_000),
+        event(1, 7, "fmha", 250_000),
+        event(1, 8, "jit_advance", 1_000_000),  # the same second again, as a whole
+        event(2, 9, "waiting", 900_000),
+    ]
+    assert scripts.gpu_profile.summary(events, 5) == [
+        {"name": "gemm", "seconds": 0.6, "share": 0.6},
+        {"name": "fmha", "seconds": 0.4, "share": 0.4},
+    ]
+    assert [x["name"] for x in scripts.gpu_profile.summary(events, 1)] == ["gemm"]
