@@ -8,6 +8,7 @@ import pytest
 from harness import run_processes
 
 from jaxreason.training.runs import load_run
+from jaxreason.training.stored_batches import read_arrays
 
 TOY = """
 from jaxreason.data import BatchConfig, MazeData
@@ -30,7 +31,7 @@ def train(directory, processes, *changes):
     file = directory.parent / "toy.py"
     file.write_text(TOY)
     command = ["train", file, "--run", directory, *changes]
-    for done in run_processes(processes, command, devices=4 // processes):
+    for done in run_processes(processes, command, devices=4 // processes, timeout=500):
         assert done.returncode == 0, done.stderr
 
 
@@ -65,3 +66,40 @@ def test_a_run_of_four_processes_goes_on_with_two(tmp_path):
     ]
     assert len(found[0]) == 2
     np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+PREFERENCE = """
+from jaxreason.training.completions import SamplingConfig
+from jaxreason.training.loop import TrainConfig
+from jaxreason.training.preference_experiment import PreferenceExperiment
+
+experiment = PreferenceExperiment(
+    method="dpo",
+    pairs="off_policy",
+    sampling=SamplingConfig(problems=8, samples=2, max_new_tokens=16),
+    batch_size=4,
+    held_out=4,
+    train=TrainConfig(steps=2, log_every=1),
+)
+"""
+
+
+@pytest.mark.slow  # three runs of an experiment that samples
+def test_preferences_drawn_scored_and_learnt_by_two_processes_are_those_of_one(tmp_path):
+    train(tmp_path / "base", 1, "--train.steps", "1")
+    file = tmp_path / "preference.py"
+    file.write_text(PREFERENCE)
+    for processes in (1, 2):
+        run = tmp_path / str(processes)
+        command = ["train", file, "--base", tmp_path / "base", "--run", run]
+        for done in run_processes(processes, command, devices=2 // processes, timeout=500):
+            assert done.returncode == 0, done.stderr
+    one, other = (read_arrays(tmp_path / name / "data.npz")[0] for name in ("1", "2"))
+    assert one.keys() == other.keys() >= {"reference_log_probabilities"}
+    for name, array in one.items():
+        np.testing.assert_allclose(other[name], array, rtol=1e-5)
+    first, second = (rows(tmp_path / name) for name in ("1", "2"))
+    assert len(first) == len(second) == 2
+    for left, right in zip(first, second, strict=True):
+        del left["time"], right["time"]
+        assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
