@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxreason.models import Cache, Transformer
+from jaxreason.sampling.diffusion.branches import apart, together
 from jaxreason.sampling.diffusion.caches import Call, Stage, Start, View, calls_of
 from jaxreason.sampling.diffusion.canvas import Blocks, Canvas
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig
@@ -217,22 +218,22 @@ def _ended(
 
 
 def _branches(config: TextDiffusionConfig, x: Array) -> Array:
-    return jnp.concatenate([x, x]) if config.guidance > 0 else x
+    return together(x, x) if config.guidance > 0 else x
 
 
 def _branch_tokens(
     config: TextDiffusionConfig, ids: Ids, canvas: Canvas, tokens: Int[Array, "R S"]
 ) -> Int[Array, "R S"]:
-    """With guidance, the same rows again below, their given tokens masked."""
+    """With guidance, beside each row the same one with its given tokens masked."""
     if config.guidance == 0:
         return tokens
-    return jnp.concatenate([tokens, jnp.where(canvas.open, tokens, ids.mask)])
+    return together(tokens, jnp.where(canvas.open, tokens, ids.mask))
 
 
 def _guided(config: TextDiffusionConfig, logits: Float[Array, "R b V"]) -> Float[Array, "R b V"]:
     if config.guidance == 0:
         return logits
-    conditional, unconditional = jnp.split(logits, 2)
+    conditional, unconditional = apart(logits)
     return unconditional + (config.guidance + 1) * (conditional - unconditional)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec
 from jaxreason.models.transformer import Transformer
+from jaxreason.sampling.diffusion.branches import apart, together
 from jaxreason.sampling.diffusion.image_prompts import check_arguments, check_prompts
 from jaxreason.sampling.diffusion.image_schedule import TemperatureDecay, masked_counts
 from jaxreason.sampling.diffusion.image_steps import Canvas, Step, all_steps
@@ -205,16 +206,16 @@ def _slot_logits(
     filled = jnp.where(codes < 0, ids.mask_id, codes + ids.image_offset)
     tokens, keys = prompts["tokens"], prompts["keys"]
     if guided:
-        tokens = jnp.concatenate([tokens, prompts["unconditional_tokens"]])
-        keys = jnp.concatenate([keys, prompts["unconditional_keys"]])
-        slots, filled = jnp.tile(slots, (2, 1)), jnp.tile(filled, (2, 1))
+        tokens = together(tokens, prompts["unconditional_tokens"])
+        keys = together(keys, prompts["unconditional_keys"])
+        slots, filled = together(slots, slots), together(filled, filled)
     tokens = jnp.put_along_axis(tokens, slots, filled, axis=1, inplace=False)
     spec = AttentionSpec("bidirectional", keys=keys, mask_mode=config.mask_mode)
     hidden, _ = model.apply(params, tokens, None, spec)
     hidden = jnp.take_along_axis(hidden, slots[..., None], axis=1)
     logits = image_logits(model, params, hidden, ids.image_offset, ids.image_codes)
     if guided:
-        conditional, unconditional = jnp.split(logits, 2)
+        conditional, unconditional = apart(logits)
         logits = (1 + config.guidance) * conditional - config.guidance * unconditional
     return logits
 
