@@ -207,7 +207,8 @@ def measure(quick: bool, peer: Peer) -> list[Row]:
                 seconds = take_turns(contestants, rounds)
                 name = "TRL GRPO"
                 parts = [
-                    split_update(*x) for x in zip(other.told[name][1:], seconds[name], strict=True)
+                    split_update(*x)
+                    for x in zip(other.told.get(name, [])[1:], seconds[name], strict=True)
                 ]
                 rows = phase_rows(
                     case, told[1:], seconds["ours"], name, parts, seconds[name], **fixed

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
-NAMES = ("suite", "table", "environment", "run")
+NAMES = ("peer_process", "suite", "table", "environment", "run")
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,18 @@ def test_peers_run_in_a_process_of_their_own_and_tell_what_went_wrong(scripts, s
         assert running.told["fine"] == [{"phase": 0.5}] * 3
         with pytest.raises(scripts.suite.PeerError, match="ZeroDivisionError"):
             contestants["broken"](1)
+        seconds = scripts.suite.take_turns({"ours": lambda times: 1.0, **contestants}, rounds=2)
+    assert seconds["broken"] == []
+    assert len(seconds["fine"]) == 2
+    rows = scripts.suite.against(
+        seconds, "ours", ["fine", "broken"], 1, benchmark="b", case="c", unit="u"
+    )
+    assert rows[0].ratio > 0
+    assert (rows[1].peer, rows[1].ratio, rows[1].note) == (
+        "broken",
+        None,
+        "the peer failed in this run",
+    )
     assert running.process.poll() == 0
     with pytest.raises(scripts.suite.PeerError, match="absent"):
         peer.start("absent", {})

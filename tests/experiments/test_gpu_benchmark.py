@@ -13,7 +13,7 @@ import pytest
 from jaxreason.models import Transformer, preset
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
-NAMES = ("suite", "table", "gpu_table", "gpu_profile", "gpu_cases", "gpu")
+NAMES = ("peer_process", "suite", "table", "gpu_table", "gpu_profile", "gpu_cases", "gpu")
 
 
 @pytest.fixture(scope="module")
