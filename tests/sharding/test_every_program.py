@@ -16,11 +16,7 @@ import pytest
 
 WARNING = "nvoluntary full rematerialization"
 MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2), (1, 1, 4, 2)]
-# What is near of kin is split alike: these go through most kinds of batch and of attention.
-QUICK = {
-    (1, 2, 2, 2): ["masked diffusion", "PPO critic", "words"],
-    (2, 2, 2, 1): ["UniGRPO", "diffusion text, dual cache"],
-}
+QUICK = ["masked diffusion", "UniGRPO", "words"]
 
 
 def check(names, meshes):
@@ -51,9 +47,8 @@ def check(names, meshes):
                     )
 
 
-@pytest.mark.parametrize("mesh", QUICK)
-def test_representatives_agree_with_one_device(mesh):
-    check(QUICK[mesh], [mesh])
+def test_representatives_agree_with_one_device():
+    check(QUICK, [(1, 2, 2, 2)])
 
 
 @pytest.mark.slow  # five programs each
