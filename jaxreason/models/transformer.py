@@ -6,39 +6,23 @@ compile time does not grow with depth.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxreason.errors import InputError
-from jaxreason.models.attention import AttentionSpec, attend, visible
+from jaxreason.models.attention import AttentionSpec
 from jaxreason.models.backends import attend_fn, choose
 from jaxreason.models.block import Block, rms_norm, rope_angles
+from jaxreason.models.cache import Cache, empty_cache, layer_of, run_cached
 from jaxreason.models.config import TransformerConfig
 from jaxreason.models.splash import unsplittable
 from jaxreason.sharding.mesh import BATCH_AXES, ambient_platform, constrain
 from jaxreason.types import Params
 
 __all__ = ["Cache", "Transformer", "TransformerConfig"]
-
-
-class Cache(NamedTuple):
-    """Keys and values of the tokens seen so far.
-
-    Attributes:
-        key: [L, B, G, S, K] in the compute dtype, rotated; one head's keys lie together, so that
-            a decoding step reads them in one sweep.
-        value: [L, B, G, S, K].
-        valid: [B, S] bool, False for padding and for slots not written yet.
-        filled: [] int32, the next slot to write; the same for all rows.
-    """
-
-    key: Float[Array, "L B G S K"]
-    value: Float[Array, "L B G S K"]
-    valid: Bool[Array, "B S"]
-    filled: Int[Array, ""]
 
 
 _POLICIES: dict[str, Any] = {
@@ -89,10 +73,18 @@ class Transformer:
 
     def init_cache(self, batch: int, capacity: int) -> Cache:
         """An empty cache for `batch` rows of up to `capacity` tokens."""
+        return empty_cache(self.config, batch, capacity)
+
+    def by_layer(self, params: Params) -> Params:
+        """The same parameters for `apply` with a cache, those of unrolled layers one by one.
+
+        A loop that calls `apply` many times holds these: out of stacked ones the compiler would
+        cut, and so copy, every layer at every turn.
+        """
         c = self.config
-        shape = (c.layers, batch, c.kv_heads, capacity, c.head_size)
-        zeros = jnp.zeros(shape, c.dtype)
-        return Cache(zeros, zeros, jnp.zeros((batch, capacity), bool), jnp.zeros((), jnp.int32))
+        if c.unroll < c.layers:
+            return params
+        return {**params, "layers": tuple(layer_of(params["layers"], i) for i in range(c.layers))}
 
     def apply(
         self,
@@ -150,7 +142,7 @@ class Transformer:
                 run_block = jax.checkpoint(run_block, policy=_POLICIES[c.remat], prevent_cse=False)
             x, _ = jax.lax.scan(run_block, x, params["layers"], unroll=c.unroll)
         else:
-            x, cache = _apply_cached(c, params["layers"], x, cosine, sine, spec, cache)
+            x, cache = run_cached(c, params["layers"], x, cosine, sine, spec, cache)
         return rms_norm(x, params["final_norm"], c.norm_epsilon), cache
 
     def head(self, params: Params) -> Params:
@@ -170,52 +162,3 @@ def _lay_out(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     layout of a weight's features and then has to replicate everything to get back.
     """
     return constrain(x, BATCH_AXES, "sequence", None)
-
-
-def _apply_cached(
-    c: TransformerConfig,
-    layers: Params,
-    x: Array,
-    cosine: Array,
-    sine: Array,
-    spec: AttentionSpec,
-    cache: Cache,
-) -> tuple[Array, Cache]:
-    """Scan with the whole cache in the carry, so that XLA updates it in place."""
-    batch, length = x.shape[:2]
-    capacity = cache.valid.shape[1]
-    if spec.segments is not None:
-        raise InputError("attention segments do not go with a cache; give one example per row")
-    if spec.kind == "block_diffusion":
-        raise InputError("block_diffusion attention does not go with a cache; use block_causal")
-    real = jnp.ones((batch, length), bool)
-    if spec.lengths is not None:
-        real = jnp.arange(length) < spec.lengths[:, None]
-    if spec.keys is not None and spec.mask_mode != "full":
-        if spec.mask_mode != "bool":
-            raise InputError(f"attention mask_mode {spec.mask_mode!r} does not go with a cache")
-        real = real & spec.keys
-    valid = jax.lax.dynamic_update_slice(cache.valid, real, (0, cache.filled))
-    unpadded = AttentionSpec(spec.kind, spec.block)
-    mask = visible(unpadded, length, capacity, cache.filled) & valid[:, None, :]
-
-    def run_block(
-        carry: tuple[Array, Array, Array], xs: tuple[Params, Array]
-    ) -> tuple[tuple[Array, Array, Array], None]:
-        x, keys, values = carry
-        layer, i = xs
-
-        def attend_cache(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
-            start = (i, 0, 0, cache.filled, 0)
-            new_keys = jax.lax.dynamic_update_slice(keys, k[None].astype(keys.dtype), start)
-            new_values = jax.lax.dynamic_update_slice(values, v[None].astype(values.dtype), start)
-            return attend(q, new_keys[i], new_values[i], mask), (new_keys, new_values)
-
-        block: Any = Block(c).apply({"params": layer}, x, cosine, sine, attend_cache)
-        x, (keys, values) = block
-        return (x, keys, values), None
-
-    carry = (x, cache.key, cache.value)
-    xs = (layers, jnp.arange(c.layers))
-    (x, keys, values), _ = jax.lax.scan(run_block, carry, xs, unroll=c.unroll)
-    return x, Cache(keys, values, valid, cache.filled + length)

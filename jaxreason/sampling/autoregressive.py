@@ -1,5 +1,6 @@
 """Autoregressive decoding with a key-value cache, in one jitted call."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,9 @@ from jaxreason.models import AttentionSpec, Cache, Transformer
 from jaxreason.sampling.diffusion.checks import readable
 from jaxreason.sampling.truncation import truncate
 from jaxreason.types import Batch, Completions, Params, Sampler
+
+MOST_CACHE_SIZES, NEW_TOKENS_PER_SIZE = 4, 32
+"""How often the cache grows; each size is a loop of its own to compile."""
 
 
 class _State(NamedTuple):
@@ -81,8 +85,9 @@ def autoregressive(
 
     @jax.jit
     def decode(params: Params, prompts: Batch, key: PRNGKeyArray) -> Completions:
+        params = model.by_layer(params)
         lengths = jnp.repeat(prompts["lengths"], samples, axis=0)
-        logits, cache = _prefill(model, params, prompts, max_new_tokens - 1, samples)
+        logits, cache = _prefill(model, params, prompts, samples)
         rows = lengths.shape[0]
 
         def record(state: _State, logits: Array) -> _State:
@@ -100,8 +105,8 @@ def autoregressive(
                 ),
             )
 
-        def unfinished(state: _State) -> Bool[Array, ""]:
-            return (state.step < max_new_tokens) & ~jnp.all(state.done)
+        def unfinished(state: _State, limit: int) -> Bool[Array, ""]:
+            return (state.step < limit) & ~jnp.all(state.done)
 
         def advance(state: _State) -> _State:
             positions = (lengths + state.step - 1)[:, None]
@@ -111,7 +116,7 @@ def autoregressive(
             assert cache is not None
             return record(state._replace(cache=cache), model.unembed(params, hidden[:, 0]))
 
-        start = _State(
+        state = _State(
             step=jnp.zeros((), jnp.int32),
             token=jnp.zeros((rows,), jnp.int32),
             done=jnp.zeros((rows,), bool),
@@ -119,11 +124,18 @@ def autoregressive(
             log_probabilities=jnp.zeros((rows, max_new_tokens), jnp.float32),
             cache=cache,
         )
-        end = jax.lax.while_loop(unfinished, advance, record(start, logits))
-        is_end = end.tokens == eos
+        state = record(state, logits)
+        room = 0
+        for limit in _limits(model, max_new_tokens):
+            state = state._replace(cache=state.cache.grow(limit - 1 - room))
+            state = jax.lax.while_loop(functools.partial(unfinished, limit=limit), advance, state)
+            room = limit - 1
+        is_end = state.tokens == eos
         finished = jnp.any(is_end, axis=1)
         generated = jnp.where(finished, jnp.argmax(is_end, axis=1) + 1, max_new_tokens)
-        return Completions(end.tokens, end.log_probabilities, generated.astype(jnp.int32), finished)
+        return Completions(
+            state.tokens, state.log_probabilities, generated.astype(jnp.int32), finished
+        )
 
     def sample(params: Params, prompts: Batch, key: PRNGKeyArray) -> Completions:
         _check_prompts(prompts)
@@ -133,28 +145,27 @@ def autoregressive(
 
 
 def _prefill(
-    model: Transformer, params: Params, prompts: Batch, room: int, samples: int
+    model: Transformer, params: Params, prompts: Batch, samples: int
 ) -> tuple[Float[Array, "R V"], Cache]:
-    """Read each prompt once; its next-token logits and cache, repeated for its samples.
-
-    The cache has room for that many more tokens per row.
-    """
+    """Read each prompt once; its next-token logits and full cache, repeated for its samples."""
     tokens, lengths = prompts["tokens"], prompts["lengths"]
-    batch, prompt_length = tokens.shape
     spec = AttentionSpec(lengths=lengths)
-    hidden, cache = model.apply(params, tokens, None, spec, model.init_cache(batch, prompt_length))
+    hidden, cache = model.apply(params, tokens, None, spec, model.init_cache(*tokens.shape))
     assert cache is not None
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    logits = model.unembed(params, last)
+    return jnp.repeat(model.unembed(params, last), samples, axis=0), cache.repeat(samples)
 
-    def grow(x: Array, batch_axis: int, slot_axis: int) -> Array:
-        x = jnp.repeat(x, samples, axis=batch_axis)
-        return jnp.pad(x, [(0, room if axis == slot_axis else 0) for axis in range(x.ndim)])
 
-    grown = Cache(
-        grow(cache.key, 1, 3), grow(cache.value, 1, 3), grow(cache.valid, 0, 1), cache.filled
-    )
-    return jnp.repeat(logits, samples, axis=0), grown
+def _limits(model: Transformer, max_new_tokens: int) -> list[int]:
+    """Numbers of tokens after which the cache grows, the last one all of them.
+
+    A step reads the whole cache, empty slots too. Stacked layers' caches keep their size: two of
+    them would have to be there at once to grow.
+    """
+    parts = min(MOST_CACHE_SIZES, max_new_tokens // NEW_TOKENS_PER_SIZE)
+    if model.config.unroll < model.config.layers or parts < 2:
+        return [max_new_tokens]
+    return [-(-max_new_tokens * part // parts) for part in range(1, parts + 1)]
 
 
 def _check_arguments(
