@@ -66,7 +66,8 @@ def peer_settings(
     rows = []
     for pair in tokens:
         text = [[words[token] for token in row] for row in pair]
-        chosen, rejected = (" ".join(row[PROMPT:-1]) for row in text)
+        # The tokenizer reads prompt and completion joined.
+        chosen, rejected = (" " + " ".join(row[PROMPT:-1]) for row in text)
         prompt = " ".join(text[0][:PROMPT])
         rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
     return {
