@@ -2,16 +2,16 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO, Any
 
+from jaxreason.cli.launched import check_gpus, ended_with_us, environment, held_port
 from jaxreason.cli.processes import take
 from jaxreason.errors import InputError
 
@@ -26,10 +26,13 @@ _USAGE = f"""usage: jaxreason launch --processes N [OPTION ...] -- SUBCOMMAND ..
                             GPUs, process i gets numbers i*K to i*K+K-1
   --restarts R              times that all are started again (default 3)
   --grace S                 seconds (default 60) that the others have to end by themselves when
-                            one has ended, or after SIGTERM, before they are killed
+                            one has ended, before they are killed
+  --stop-grace S            seconds (default 600) that all have to save and end after SIGTERM,
+                            before they are killed
 
 Their lines carry the number of the process. SIGTERM and SIGINT are passed on as SIGTERM: with
-`train` a checkpoint is saved, and nothing is started again.
+`train` a checkpoint is saved, and nothing is started again. A second one kills them, and on Linux
+they get SIGTERM when this command itself is killed.
 
 All are started again when one ends with 42 (stopped by SIGTERM), with 43 (a step hung or another
 process died) or by a signal; with 1 (failure) or 2 (bad input) never, as that would only repeat.
@@ -49,6 +52,7 @@ class Launch:
         devices: CPU devices or GPUs of each.
         restarts: times that all are started again.
         grace: seconds between a process's end and the killing of those that still run.
+        stop_grace: seconds between SIGTERM and the killing of those that still run.
     """
 
     command: tuple[str, ...]
@@ -56,12 +60,13 @@ class Launch:
     devices: int = 1
     restarts: int = 3
     grace: float = 60.0
+    stop_grace: float = 600.0
 
     def __post_init__(self) -> None:
         if not self.command:
             raise InputError("launch has no command; expected -- train FILE ...")
-        least = {"processes": 1, "devices": 1, "restarts": 0, "grace": 0}
-        flags = {"devices": "devices-per-process"}
+        least = {"processes": 1, "devices": 1, "restarts": 0, "grace": 0, "stop_grace": 0}
+        flags = {"devices": "devices-per-process", "stop_grace": "stop-grace"}
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise InputError(
@@ -90,6 +95,7 @@ def run(argv: Sequence[str]) -> int:
         int(_number(options, "--devices-per-process", 1)),
         int(_number(options, "--restarts", 3)),
         _number(options, "--grace", 60, float),
+        _number(options, "--stop-grace", 600, float),
     )
     if options:
         raise InputError(f"unknown argument {options[0]!r} (`jaxreason launch --help` lists all)")
@@ -109,14 +115,19 @@ def _number(options: list[str], flag: str, default: float | None, kind: Any = in
 
 
 def run_launch(launch: Launch) -> int:
-    """Start the processes, again and again if need be, and return their exit code."""
+    """Start the processes, again and again if need be, and return their exit code.
+
+    Raises:
+        InputError: CUDA_VISIBLE_DEVICES names fewer GPUs than the processes are to have.
+    """
+    check_gpus(os.environ, launch.processes, launch.devices)
     group = _Group(launch)
-    with _Forwarding(group) as asked:
+    with _Forwarding(group):
         for attempt in range(launch.restarts + 1):
             codes = group.run_once()
             code = _verdict(codes)
             text = ", ".join(_meaning(item) for item in codes)
-            if code == 0 or code not in _RESTART or asked.is_set():
+            if code == 0 or code not in _RESTART or group.asked.is_set():
                 break
             left = launch.restarts - attempt
             _say(
@@ -146,45 +157,64 @@ def _say(text: str) -> None:
 
 @dataclass
 class _Group:
-    """The processes of one start."""
+    """The processes of one start.
+
+    Attributes:
+        launch: what to start.
+        running: those that were started, the ended ones too.
+        asked: set once all are to stop; nothing is started from then on.
+    """
 
     launch: Launch
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
 
     def run_once(self) -> list[int]:
         """Start all, wait for all, and return their exit codes (negative: a signal)."""
-        count = self.launch.processes
-        coordinator = f"127.0.0.1:{_free_port()}"
-        self.running = [
-            subprocess.Popen(
-                [sys.executable, "-m", "jaxreason.cli.main", *self.launch.command],
-                env=_environment(os.environ, coordinator, count, i, self.launch.devices),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                # A terminal's Ctrl-C reaches them once, through us.
-                start_new_session=True,
-            )
-            for i in range(count)
-        ]
-        printers = [
-            threading.Thread(target=_prefixed, args=(i, stream, target), daemon=True)
-            for i, process in enumerate(self.running)
-            for stream, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
-        ]
-        for printer in printers:
-            printer.start()
-        self._wait()
+        self.running = []
+        printers: list[threading.Thread] = []
+        with held_port() as port:
+            for i in range(self.launch.processes):
+                if self.asked.is_set():
+                    break
+                process = self._started(i, f"127.0.0.1:{port}")
+                self.running.append(process)
+                for stream, target in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+                    printer = threading.Thread(
+                        target=_prefixed, args=(i, stream, target), daemon=True
+                    )
+                    printer.start()
+                    printers.append(printer)
+            if self.asked.is_set():
+                # One that was being started when the signal came has not got it yet.
+                self.signal_all(signal.SIGTERM)
+            self._wait()
         for printer in printers:
             printer.join()
-        return [process.returncode for process in self.running]
+        return [process.returncode for process in self.running] or [-signal.SIGTERM]
+
+    def _started(self, index: int, coordinator: str) -> subprocess.Popen[bytes]:
+        count, devices = self.launch.processes, self.launch.devices
+        return subprocess.Popen(
+            [sys.executable, "-m", "jaxreason.cli.main", *self.launch.command],
+            env=environment(os.environ, coordinator, count, index, devices),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A terminal's Ctrl-C reaches them once, through us.
+            start_new_session=True,
+            preexec_fn=ended_with_us(),
+        )
 
     def _wait(self) -> None:
-        """Wait for all; once one has ended, or all were told to, the others have little time."""
-        deadline: float | None = None
+        """Wait for all; those that run on after one has ended, or all were told to, are killed."""
+        deadlines: dict[str, float] = {}
         while any(process.poll() is None for process in self.running):
+            now = time.monotonic()
             if any(process.poll() is not None for process in self.running):
-                deadline = deadline or time.monotonic() + self.launch.grace
-            if deadline is not None and time.monotonic() > deadline:
+                deadlines.setdefault("one ended", now + self.launch.grace)
+            if self.asked.is_set():
+                deadlines.setdefault("all were told to", now + self.launch.stop_grace)
+            if any(now > deadline for deadline in deadlines.values()):
                 self.signal_all(signal.SIGKILL)
             time.sleep(0.05)
 
@@ -200,50 +230,20 @@ class _Forwarding:
 
     def __init__(self, group: _Group) -> None:
         self._group = group
-        self._asked = threading.Event()
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> threading.Event:
+    def __enter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._handle)
-        return self._asked
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._group.signal_all(signal.SIGKILL if self._asked.is_set() else signal.SIGTERM)
-        self._asked.set()
-
-
-def _environment(
-    around: Mapping[str, str], coordinator: str, count: int, index: int, devices: int
-) -> dict[str, str]:
-    """The variables of one process: its place among the others, and its devices."""
-    gpus = around.get("CUDA_VISIBLE_DEVICES")
-    first = index * devices
-    numbers = [str(i) for i in range(first, first + devices)]
-    own = numbers if gpus is None else gpus.split(",")[first : first + devices]
-    flags = around.get("XLA_FLAGS", "").split()
-    # Two ways to say how many CPU devices there are would be an error.
-    kept = [flag for flag in flags if "xla_force_host_platform_device_count" not in flag]
-    return {
-        **around,
-        "JAXREASON_COORDINATOR": coordinator,
-        "JAXREASON_PROCESSES": str(count),
-        "JAXREASON_PROCESS": str(index),
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "CUDA_VISIBLE_DEVICES": ",".join(own),
-        "XLA_FLAGS": " ".join(kept),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        asked = self._group.asked
+        self._group.signal_all(signal.SIGKILL if asked.is_set() else signal.SIGTERM)
+        asked.set()
 
 
 def _prefixed(index: int, stream: IO[bytes] | None, target: Any) -> None:

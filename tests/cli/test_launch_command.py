@@ -1,26 +1,37 @@
 """`jaxreason launch`: what is started, with which variables, and when it is started again."""
 
 import signal
+import socket
 import sys
 
 import pytest
 
 from jaxreason.cli import launch as module
 from jaxreason.cli.launch import Launch, run_launch
+from jaxreason.cli.launched import check_gpus, held_port
 from jaxreason.cli.main import main
+from jaxreason.errors import InputError
 
 PROCESS = """
-import os, sys, time
+import ctypes, os, signal, sys, time
 from pathlib import Path
 folder, plan = Path(sys.argv[1]), sys.argv[2].split(";")
 me = int(os.environ["JAXREASON_PROCESS"])
-starts = len(list(folder.glob(f"{me}-*")))
+starts = len(list(folder.glob(f"{me}-[0-9]")))
 (folder / f"{me}-{starts}").write_text(str(dict(os.environ)))
 print("hello", flush=True)
 print("trouble", file=sys.stderr, flush=True)
 what = plan[min(starts, len(plan) - 1)].split(",")[me]
-if what == "wait":
+if what in ("wait", "deaf"):
+    if what == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (folder / f"{me}-is-deaf").touch()
     time.sleep(60)
+if what == "orphan":
+    signals = ctypes.c_int()
+    ctypes.CDLL(None).prctl(2, ctypes.byref(signals))
+    print(signals.value, flush=True)
+    what = 0
 if what == "kill":
     os.kill(os.getpid(), 9)
 sys.exit(int(what))
@@ -49,7 +60,7 @@ def started(monkeypatch, tmp_path):
         folder.mkdir(exist_ok=True)
         count = len(plan.split(";")[0].split(","))
         code = run_launch(Launch((str(folder), plan), count, **options))
-        return code, len(list(folder.glob("0-*"))), folder
+        return code, len(list(folder.glob("0-[0-9]"))), folder
 
     return start
 
@@ -109,6 +120,63 @@ def test_sigterm_goes_to_all_and_nothing_is_started_again(started, monkeypatch):
     code, starts, _ = started("wait,wait", restarts=3)
     assert starts <= 1
     assert code == 43, "these processes do not save; a signal ended them"
+
+
+def test_a_signal_while_they_are_started_reaches_all_that_were(started, monkeypatch):
+    begin, count = module._Group._started, 0
+
+    def signalled(group, *arguments):
+        nonlocal count
+        count += 1
+        process = begin(group, *arguments)
+        if count == 2:
+            # Nobody knows this process yet.
+            signal.raise_signal(signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(module._Group, "_started", signalled)
+    code, _, _ = started("wait,wait,wait", restarts=3, grace=30)
+    assert (code, count) == (43, 2), "the third is not started, and nothing is started again"
+
+
+def test_processes_that_do_not_hear_sigterm_are_killed_in_the_end(started, monkeypatch, tmp_path):
+    wait = module._Group._wait
+
+    def signalled(group):
+        while not (tmp_path / "starts" / "0-is-deaf").exists():
+            assert group.running[0].poll() is None
+        signal.raise_signal(signal.SIGTERM)
+        wait(group)
+
+    monkeypatch.setattr(module._Group, "_wait", signalled)
+    code, _, _ = started("deaf", restarts=3, stop_grace=0.2)
+    assert code == 43, "killed, with nothing saved"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has this")
+def test_processes_get_sigterm_when_their_launcher_is_killed(started, capfd):
+    assert started("orphan", restarts=0)[0] == 0
+    assert f"[0] {int(signal.SIGTERM)}" in capfd.readouterr().out.splitlines()
+
+
+def test_fewer_gpus_than_the_processes_need_are_refused(started, monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    with pytest.raises(InputError, match=r"needs 6 GPUs, but CUDA_VISIBLE_DEVICES=0,1,2,3 names 4"):
+        started("0,0,0", devices=2)
+    for visible, platforms in (("", ""), ("-1", ""), ("0", "cpu")):
+        check_gpus({"CUDA_VISIBLE_DEVICES": visible, "JAX_PLATFORMS": platforms}, 3, 2)
+    check_gpus({}, 3, 2)
+
+
+def test_the_port_is_nobody_elses_but_process_0_can_listen_at_it():
+    with held_port() as port:
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", port))
+        with socket.socket() as first:
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            first.bind(("", port))
+            first.listen()
 
 
 @pytest.mark.parametrize(
