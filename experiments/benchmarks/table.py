@@ -6,6 +6,9 @@ from typing import Any
 from rich.table import Table
 from suite import Row
 
+LOAD_PER_CORE = 1.75
+"""Above this load average per core no goal is judged."""
+
 HEAD = ("what", "ours", "peer", "peer's", "times as fast", "goal")
 
 
@@ -33,8 +36,8 @@ def shown_ratio(row: Row) -> str:
     return f"{row.ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
-def shown_goal(row: Row) -> str:
-    """The goal, and whether it is met."""
+def shown_goal(row: Row, judged: bool = True) -> str:
+    """The goal, and whether it is met where that may be judged."""
     if row.at_least is not None:
         goal = f"{row.at_least:g} times as fast"
     elif row.value_at_least is not None:
@@ -43,10 +46,12 @@ def shown_goal(row: Row) -> str:
         goal = f"at most {figure(row.at_most, row.unit)}"
     else:
         return ""
+    if not judged:
+        return f"{goal}, not judged under this load"
     return goal + {True: ", met", False: ", **not met**", None: ""}[row.met]
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: Row, judged: bool = True) -> tuple[str, ...]:
     """The row's cells under `HEAD`."""
     case = f"{row.case} ({row.note})" if row.note else row.case
     return (
@@ -55,7 +60,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.peer,
         figure(row.peer_value, row.unit),
         shown_ratio(row),
-        shown_goal(row),
+        shown_goal(row, judged),
     )
 
 
@@ -65,6 +70,12 @@ def console_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(*(cell.replace("**", "") for cell in cells(row)))
     return table
+
+
+def quiet(report: dict[str, Any], name: str) -> bool:
+    """Whether a benchmark began with little else running; the suite itself is a load of one."""
+    load = report["benchmarks"][name]["load_average_at_start"]
+    return load <= LOAD_PER_CORE * report["processor"]["cores"]
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -85,12 +96,22 @@ def markdown(report: dict[str, Any]) -> str:
         "Ours and peers took turns; figures are medians over rounds, ratios the median of the "
         "rounds' ratios (quartiles in brackets): above 1, ours is faster.",
     ]
+    loaded = [name for name in report["benchmarks"] if not quiet(report, name)]
+    if loaded:
+        lines += [
+            "",
+            f"**Other work kept the machine busy (load above {LOAD_PER_CORE:g} per core at the "
+            f"start of {', '.join(loaded)}).** That does not hit all alike: threads of torch wait "
+            "for each other at every operation and lose far more than XLA's, so such ratios say "
+            "little, and no goal is judged by them.",
+        ]
     for name, found in report["benchmarks"].items():
         lines += ["", f"## {name}", ""]
         lines += [f"Load average at start {found['load_average_at_start']}, {found['seconds']} s."]
         if "failed" in found:
             lines += ["", f"Failed: {found['failed']}."]
+        judged = quiet(report, name)
         if found["rows"]:
             lines += ["", "| " + " | ".join(HEAD) + " |", "| " + " | ".join(["---"] * 6) + " |"]
-            lines += ["| " + " | ".join(cells(Row(**row))) + " |" for row in found["rows"]]
+            lines += ["| " + " | ".join(cells(Row(**row), judged)) + " |" for row in found["rows"]]
     return "\n".join(lines) + "\n"

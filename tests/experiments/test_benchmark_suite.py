@@ -89,6 +89,21 @@ def test_goals(scripts, fields, met):
     assert ("not met" in scripts.table.shown_goal(row)) is (met is False)
 
 
+@pytest.mark.parametrize(("load", "judged"), [(3.5, True), (3.6, False)])
+def test_no_goal_is_judged_while_other_work_runs(scripts, load, judged):
+    row = {"benchmark": "b", "case": "c", "value": 1.0, "unit": "u", "ratio": 4.0, "at_least": 1.2}
+    report = {
+        "quick": False,
+        **{"commit": "c", "date": "d", "versions": {}, "devices": ["x"], "peer_threads": 2},
+        **{"load_average_at_start": load, "seed": 0},
+        "processor": {"model": "m", "cores": 2, "flags": []},
+        "benchmarks": {"b": {"load_average_at_start": load, "seconds": 1, "rows": [row]}},
+    }
+    text = scripts.table.markdown(report)
+    assert ("times as fast, met" in text) is judged
+    assert ("not judged under this load" in text) is ("kept the machine busy" in text) is not judged
+
+
 @pytest.fixture
 def stub_peer(tmp_path, monkeypatch):
     """A Python whose torch is a file of one function, and a peer module beside it."""
