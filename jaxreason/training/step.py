@@ -96,8 +96,10 @@ def _tokens(batch: Batch) -> jax.Array:
     """Tokens in a batch, padding left out where `segments` says what is padding."""
     if "segments" in batch:
         return jnp.count_nonzero(batch["segments"])
-    some = batch["tokens"] if "tokens" in batch else next(iter(batch.values()))[:, :1]
-    return jnp.int32(some.size)
+    if "tokens" in batch:
+        return jnp.int32(batch["tokens"].size)
+    # As on the host: where there are no tokens, a row counts as one.
+    return jnp.int32(next(iter(batch.values())).shape[0])
 
 
 @dataclass(frozen=True)

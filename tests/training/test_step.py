@@ -9,8 +9,9 @@ import training_toy as toy
 
 from jaxreason.errors import InputError
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.program import _token_count
 from jaxreason.training.state import init_state
-from jaxreason.training.step import make_step
+from jaxreason.training.step import _tokens, make_step
 
 SGD = optax.sgd(1.0)
 
@@ -44,6 +45,20 @@ def test_accumulation_equals_the_large_batch(parts):
     # The learning rate is 1, so the change of the parameters is the gradient.
     gradients = [jax.tree.map(lambda a, b: b - a, start, s.params) for s in states.values()]
     assert relative_error(gradients[1], gradients[0]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("batch", "count"),
+    [
+        ({"tokens": np.zeros((2, 5)), "segments": np.array([[1, 1, 2, 0, 0]] * 2)}, 6),
+        ({"a_mask": np.zeros((2, 3)), "tokens": np.zeros((2, 5))}, 10),
+        ({"images": np.zeros((4, 8, 8, 3))}, 4),
+        ({"weights": np.zeros(4), "images": np.zeros((4, 8, 8, 3))}, 4),
+    ],
+)
+def test_several_processes_count_the_tokens_that_one_counts(batch, count):
+    assert _token_count(batch) == count
+    assert int(jax.jit(_tokens)(batch)) == count
 
 
 def test_batch_without_targets_changes_nothing():
