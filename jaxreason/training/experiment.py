@@ -23,10 +23,11 @@ from jaxreason.objectives import next_token
 from jaxreason.paths import as_path
 from jaxreason.rewards import Reward, maze_reward
 from jaxreason.sharding.mesh import BATCH_AXES, MeshConfig, make_mesh
-from jaxreason.sharding.placement import data_share, place_everywhere, to_host
+from jaxreason.sharding.placement import agree, data_share, place_everywhere, to_host
 from jaxreason.tokens import MazeVocabulary
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.flops import training_flops_per_token
+from jaxreason.training.judging import ambient
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.parts import TrainingParts, next_token_shapes
@@ -204,17 +205,21 @@ def with_streams(
 ) -> NextTokenExperiment:
     """The experiment with `batch.streams` settled: a run keeps those it has begun with.
 
+    Process 0 decides, as others may see an older state of a shared file system.
+
     Args:
         experiment: what to train.
         run_directory: of the run, begun or not.
         shares: how many parts a batch has now.
     """
     run = as_path(run_directory)
-    begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
     streams = experiment.batch.streams or shares
-    if begun and not experiment.batch.streams and (run / "config.json").exists():
-        # Runs of before there were streams had one.
-        streams = read_config(run).get("batch", {}).get("streams", 1)
+    if jax.process_index() == 0 and not experiment.batch.streams:
+        begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
+        if begun and (run / "config.json").exists():
+            # Runs of before there were streams had one.
+            streams = read_config(run).get("batch", {}).get("streams", 1)
+    streams = agree(streams)[0]
     return replace(experiment, batch=replace(experiment.batch, streams=streams))
 
 
@@ -272,7 +277,9 @@ def validation_loss(experiment: NextTokenExperiment, mesh: Mesh | None) -> Any:
             batches.extend(place_everywhere(batch, mesh) for batch in stream)
         totals: dict[str, np.ndarray] = {}
         for batch in batches:
-            for name, pair in to_host(measure(params, batch)).items():
+            with ambient(mesh):
+                measured = to_host(measure(params, batch))
+            for name, pair in measured.items():
                 totals[name] = totals.get(name, np.zeros(2)) + np.array(pair)
         return {
             f"validation_{name}": float(total / max(count, 1.0))

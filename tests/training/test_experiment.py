@@ -11,6 +11,7 @@ from jaxreason.data import BatchConfig, MazeData
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import TransformerConfig
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
+from jaxreason.training import experiment as module
 from jaxreason.training.experiment import (
     MazeExperiment,
     run_batch,
@@ -176,6 +177,25 @@ def test_a_run_keeps_the_number_of_streams_it_began_with(tmp_path):
     assert with_streams(other, tmp_path, 4) == other
     with pytest.raises(InputError, match=r"batch\.streams \(4 then, 2 now\)"):
         settle_config(tmp_path, other.as_json(), begun=True)
+
+
+def test_process_0_says_how_many_streams_a_run_has(tmp_path, monkeypatch):
+    # This process does not see yet what another has written into the shared directory.
+    monkeypatch.setattr(module, "agree", lambda streams: [4, streams])
+    assert with_streams(TINY, tmp_path, shares=2).batch.streams == 4
+
+
+def test_held_out_losses_are_laid_out_on_the_mesh(monkeypatch):
+    mesh, seen = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2)), []
+
+    def objective(params, batch, key):
+        seen.append(dict(jax.sharding.get_abstract_mesh().shape))
+        rows = jax.numpy.float32(batch["tokens"].shape[0])
+        return rows, {"loss": (3 * rows, rows)}
+
+    monkeypatch.setattr(module, "next_token", lambda *_: objective)
+    assert module.validation_loss(TINY, mesh)({}, 0) == {"validation_loss": 3.0}
+    assert seen == [dict(mesh.shape)]
 
 
 def test_a_run_from_before_there_were_streams_had_one(tmp_path):
