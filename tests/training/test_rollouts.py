@@ -10,7 +10,7 @@ from jaxreason.errors import InputError
 from jaxreason.mazes import MazeConfig, generate_solved
 from jaxreason.rewards import Reward, maze_reward
 from jaxreason.tokens import MazeVocabulary
-from jaxreason.training.judging import check_reward
+from jaxreason.training.judging import check_reward, judge_rows
 from jaxreason.training.rollouts import (
     PromptStream,
     RolloutConfig,
@@ -184,3 +184,11 @@ def test_rewards_that_are_no_finite_number_per_completion_are_refused(values, me
 def test_bad_rollouts_are_refused_by_name(fields, message):
     with pytest.raises(InputError, match=message):
         RolloutConfig(**fields)
+
+
+def test_the_names_of_a_breakdown_have_one_order_on_any_number_of_processes():
+    found = Reward(np.ones(2), {"valid": np.ones(2), "optimal": np.zeros(2)})
+    judged = judge_rows(lambda problems, answers: found, [1, 2], np.zeros(2), None)
+    # With several processes a breakdown is put together again as a tree, which sorts its names.
+    assert list(judged.breakdown) == list(jax.tree.map(np.copy, found).breakdown)
+    assert list(judged.breakdown) == ["optimal", "valid"]
