@@ -1,4 +1,4 @@
-"""The two kinds of error a user can meet; everything else is a bug."""
+"""The two kinds of error a user can meet, and being told to stop; everything else is a bug."""
 
 import errno
 from collections.abc import Iterator
@@ -17,6 +17,34 @@ class FailureError(RuntimeError):
 
     The command line prints it as one sentence and exits with code 1.
     """
+
+
+PREEMPTED_EXIT_CODE = 42
+
+
+class Preempted(Exception):
+    """The run was asked to stop, saved a checkpoint and can be continued by the same command.
+
+    The command line exits with `exit_code` = 42, which launchers take as "start me again".
+    """
+
+    exit_code = PREEMPTED_EXIT_CODE
+
+
+def describe(error: BaseException) -> tuple[int, str]:
+    """(exit code, sentence) of an error that ends a command."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted"
+    if isinstance(error, Preempted):
+        return error.exit_code, str(error)
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, FailureError):
+        return 1, str(error)
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return 1, f"{error.filename}: {reason}" if error.filename else reason
+    return 1, f"internal error, {type(error).__name__}: {error} (--debug shows where)"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 
 from jaxreason import __version__
-from jaxreason.errors import FailureError, InputError
+from jaxreason.errors import InputError, describe
 
 SUBCOMMANDS = {
     "mazes": "generate, validate and draw mazes with A* traces",
@@ -110,22 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code, message = describe(error)
     print(f"jaxreason: {message}", file=sys.stderr)
     return code
-
-
-def describe(error: BaseException) -> tuple[int, str]:
-    """(exit code, sentence) of an error."""
-    if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted"
-    if hasattr(error, "exit_code"):  # `training.preemption.Preempted`
-        return error.exit_code, str(error)
-    if isinstance(error, InputError):
-        return 2, str(error)
-    if isinstance(error, FailureError):
-        return 1, str(error)
-    if isinstance(error, OSError):
-        reason = error.strerror or str(error)
-        return 1, f"{error.filename}: {reason}" if error.filename else reason
-    return 1, f"internal error, {type(error).__name__}: {error} (--debug shows where)"
 
 
 if __name__ == "__main__":

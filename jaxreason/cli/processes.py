@@ -18,7 +18,9 @@ exit codes, the same on all processes:
   0   done
   1   failure
   2   bad input
-  42  stopped by SIGTERM (to any one process) with a checkpoint saved: start again
+  42  stopped by SIGTERM (to any one process) with a checkpoint saved: start again; with
+      several processes further ones change nothing, and one that comes before the first
+      step (while a base is read, completions are drawn) counts when that is reached
   43  a step hung, or another process died; stacks are on standard error and in
       RUN/stacks/process-<i>.txt, the last checkpoint is kept: start again
 """
@@ -80,9 +82,8 @@ def run_processes(flags: tuple[str | None, int | None, int | None], work: Callab
         InputError: flags that do not fit; on a single process whatever `work` raises.
         FailureError: the others were not found.
     """
-    from jaxreason.cli.main import describe
     from jaxreason.sharding.start import start_processes
     from jaxreason.sharding.together import run_together
 
     start_processes(*flags)
-    return run_together(work, describe)
+    return run_together(work)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jaxreason.cli.options import parse_options
 from jaxreason.cli.processes import PROCESSES_HELP, run_processes, take, take_process_flags
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, Preempted
 from jaxreason.paths import local_path
 
 HELP = "train a model as an experiment file describes"
@@ -47,7 +47,6 @@ def run(argv: Sequence[str]) -> int:
 
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
-    from jaxreason.training.preemption import Preempted
     from jaxreason.training.runs import load_experiment
 
     default = load_experiment(file)

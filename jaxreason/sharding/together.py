@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from jaxreason.errors import FailureError, InputError
+from jaxreason.errors import PREEMPTED_EXIT_CODE, FailureError, InputError, describe
 from jaxreason.sharding.lost import LOST_EXIT_CODE, end_lost, is_lost, leave_with, say_before_end
 from jaxreason.sharding.placement import agree
 
@@ -24,23 +24,21 @@ _ENDED, _LEFT = "jaxreason/ended/", "jaxreason/left/"
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # for a process to run into the same error by itself
 _PATIENCE_SECONDS = 30.0  # for the others to notice
-_PREEMPTED = 42
-_UNTROUBLED = (0, _PREEMPTED)
-
-Describe = Callable[[BaseException], tuple[int, str]]
+_LEISURE_SECONDS = 7200.0  # for the others to end when nobody failed: reports, last uploads
+_UNTROUBLED = (0, PREEMPTED_EXIT_CODE)
 
 
-def run_together(work: Callable[[], int], describe: Describe) -> int:
+def run_together(work: Callable[[], int]) -> int:
     """Do this process's part of a run; all processes end with the same exit code.
 
     On a single process this is `work()`. On several, an error that does not say "another process
-    is gone" ends all of them with the code it has on its own; process 0 prints its sentence once.
-    Errors that are bugs show their traceback, too, as a second run may cost much. If another
-    process is gone, this one ends with exit code 43 (`sharding.lost`).
+    is gone" ends all of them with the code it has on its own (`errors.describe`); process 0 prints
+    its sentence once. Errors that are bugs show their traceback, too, as a second run may cost
+    much. If another process is gone, or has not ended two hours after this one, this one ends with
+    exit code 43 (`sharding.lost`).
 
     Args:
         work: returns an exit code, 0 or 42.
-        describe: exit code and sentence of an error.
 
     Returns:
         0 or 42, on all processes; with any other code the process ends here.
@@ -48,7 +46,7 @@ def run_together(work: Callable[[], int], describe: Describe) -> int:
     if jax.process_count() == 1:
         return work()
     global _current
-    _current = _Together(describe)
+    _current = _Together()
     threading.Thread(target=_current.watch, name="jaxreason-together", daemon=True).start()
     try:
         code, sentence = work(), ""
@@ -103,13 +101,12 @@ def _flatten(tree: Any, name: str = "") -> dict[str, Any]:
 class _Together:
     """This process's view of how all of them end."""
 
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self) -> None:
         # JAX has no public name for the store; Orbax uses it the same way.
         from jax._src import distributed
 
         self._store: Any = distributed.global_state.client
         self._index, self._count = jax.process_index(), jax.process_count()
-        self._describe = describe
         self._lock = threading.Lock()
         self._mine: tuple[int, str] | None = None
         self._over = threading.Event()
@@ -120,9 +117,11 @@ class _Together:
         if self._mine is not None:
             return self._mine
         if is_lost(error):
+            # What was taken for the network may be another fault, to be found by its traceback.
+            traceback.print_exception(error)
             first = (str(error).strip().splitlines() or [""])[0]
             end_lost(f"another process cannot be reached any more ({first[:300]})")
-        code, sentence = self._describe(error)
+        code, sentence = describe(error)
         expected = InputError, FailureError, OSError, KeyboardInterrupt
         if code not in _UNTROUBLED and not isinstance(error, expected):
             traceback.print_exception(error)
@@ -192,6 +191,7 @@ class _Together:
     def _wait_for_all(self, name: str) -> dict[int, tuple[int, str]]:
         """What all have said; after a failure not everyone may be able to."""
         deadline: float | None = None
+        late = time.monotonic() + _LEISURE_SECONDS
         while True:
             ended = self._read(name)
             if len(ended) == self._count:
@@ -200,6 +200,9 @@ class _Together:
                 deadline = deadline or time.monotonic() + _PATIENCE_SECONDS
                 if time.monotonic() > deadline:
                     return ended
+            elif time.monotonic() > late:
+                others = sorted(set(range(self._count)) - ended.keys())
+                end_lost(f"processes {others} did not end {_LEISURE_SECONDS:g} s after this one")
             time.sleep(_POLL_SECONDS / 5)
 
 

@@ -36,6 +36,7 @@ from jaxreason.training.checkpoint_reading import (
 )
 from jaxreason.training.checkpoint_store import readable, store_of
 from jaxreason.training.fingerprint import fingerprint, structure
+from jaxreason.training.preemption import keep_count
 from jaxreason.training.state import TrainState
 
 __all__ = ["Checkpoints", "checkpoint_steps", "load_params"]
@@ -73,6 +74,7 @@ class Checkpoints:
         if keep_every:
             keep.append(policies.EveryNSteps(keep_every))
         logging.getLogger("absl").addFilter(_is_news)
+        keep_count()
         with disk_errors(str(self._root)):
             self._orbax = ocp.training.Checkpointer(
                 self._store.place,

@@ -7,18 +7,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 import jax
+import orbax.checkpoint.utils as orbax_utils
 from jax.experimental import multihost_utils
 
-PREEMPTED_EXIT_CODE = 42
+from jaxreason.errors import PREEMPTED_EXIT_CODE, Preempted
 
-
-class Preempted(Exception):
-    """The run was asked to stop, saved a checkpoint and can be continued by the same command.
-
-    The command line exits with `exit_code` = 42, which launchers take as "start me again".
-    """
-
-    exit_code = PREEMPTED_EXIT_CODE
+__all__ = ["PREEMPTED_EXIT_CODE", "Preempted", "Termination", "keep_count", "termination"]
 
 
 class Termination:
@@ -40,10 +34,11 @@ class Termination:
 
 @contextmanager
 def termination() -> Iterator[Termination]:
-    """Catch SIGTERM inside; a second one ends the process at once, as without us.
+    """Catch SIGTERM inside; on a single process a second one ends it at once, as without us.
 
     Outside the main thread no handler can be set, so signals are left alone there. With several
-    processes JAX's preemption service owns the signal.
+    processes JAX's preemption service owns the signal from their start on, and a second one and
+    later ones change nothing.
     """
     asked = Termination()
     in_main = threading.current_thread() is threading.main_thread()
@@ -60,3 +55,20 @@ def termination() -> Iterator[Termination]:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def keep_count() -> None:
+    """Keep Orbax from asking JAX's preemption service, which only the training loop may ask.
+
+    The service takes every question as news of the step the process is at. Orbax asks with the
+    step of a save, from a thread, when the save is complete: the loop is then further on, the
+    count goes back, and the step at which all were to stop may be one that has passed, so that
+    this SIGTERM and all later ones would be ignored. Orbax has no option for it, and saves nothing
+    by itself here.
+    """
+    orbax_utils.reached_preemption = _not_asked
+
+
+def _not_asked(step: int) -> bool:
+    del step
+    return False
