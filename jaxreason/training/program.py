@@ -1,15 +1,16 @@
 """Repeating a step in a run directory: resume, rows of metrics, evaluations, checkpoints."""
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from jaxreason.errors import InputError
+from jaxreason.errors import InputError, Preempted
 from jaxreason.paths import as_path
 from jaxreason.sharding.placement import agree
 from jaxreason.sharding.together import same_on_all, tell_others
@@ -18,71 +19,15 @@ from jaxreason.training.clock import Clock
 from jaxreason.training.files import claim, settle_config
 from jaxreason.training.metrics import MetricsFile
 from jaxreason.training.optimizer import OptimizerConfig
-from jaxreason.training.preemption import Preempted, Termination, termination
+from jaxreason.training.preemption import Termination, termination
 from jaxreason.training.progress import Progress
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.state import TrainState
+from jaxreason.training.train_config import TrainConfig, TrainResult
 from jaxreason.training.watchdog import Watchdog, watching
 from jaxreason.types import Metrics, Params
 
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How long, how often, and what to keep.
-
-    Attributes:
-        steps: optimizer steps (for RL: rollouts, each with its inner updates); may be raised later
-            to train on (the schedule's length is `OptimizerConfig.total_steps`).
-        accumulation: micro-batches per step.
-        seed: of the parameters and of the objective's randomness.
-        log_every: steps per row of metrics.jsonl.
-        evaluate_every: steps between evaluations (and one at the end); 0 for none at all.
-        save_every: steps between checkpoints (and one at the end); 0 for the one at the end only.
-        keep_last: newest checkpoints kept.
-        keep_every: checkpoints at multiples of this step are kept for good; 0 for none.
-        max_consecutive_skipped: non-finite steps in a row after which the run fails.
-        tensorboard: also write TensorBoard event files.
-        step_timeout: seconds without a finished step after which a process dumps its stacks into
-            `stacks/` and ends with exit code 43, to be started again; six times as many if there
-            was an evaluation, a checkpoint or something to compile. 0 for never; by default 600
-            with several processes and 0 with one.
-    """
-
-    steps: int = 1000
-    accumulation: int = 1
-    seed: int = 0
-    log_every: int = 20
-    evaluate_every: int = 0
-    save_every: int = 0
-    keep_last: int = 2
-    keep_every: int = 0
-    max_consecutive_skipped: int = 10
-    tensorboard: bool = False
-    step_timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        least = {"evaluate_every": 0, "save_every": 0, "keep_every": 0, "seed": 0}
-        least["step_timeout"] = 0
-        for name, value in asdict(self).items():
-            if name != "tensorboard" and value is not None and value < least.get(name, 1):
-                raise InputError(
-                    f"train.{name} is {value}; it must be at least {least.get(name, 1)}"
-                )
-
-
-class TrainResult(NamedTuple):
-    """A run that reached its last step.
-
-    Attributes:
-        state: the final state, on its devices.
-        last_row: the last training row of metrics.jsonl written by this process, if any.
-        seconds: wall time of this process by part, and `wall`, their sum.
-    """
-
-    state: TrainState
-    last_row: Mapping[str, Any] | None
-    seconds: Mapping[str, float]
-
+__all__ = ["Evaluate", "Program", "StepFunction", "TrainConfig", "TrainResult", "run_program"]
 
 Evaluate = Callable[[Params, int], Mapping[str, float]]
 
@@ -139,8 +84,6 @@ def run_program(
         train_config: lengths and intervals.
         batches: what the step is called with.
         config_json: what config.json should hold.
-        evaluate_fn: see `train`.
-        flops_per_token: see `train`.
         wait: fetch the metrics of every step at once.
         clock: where the step itself measures its phases.
         updates_per_step: optimizer updates in each step.
@@ -148,67 +91,115 @@ def run_program(
         progress: show progress on standard error.
     """
     run = as_path(run_directory)
-    clock = Clock() if clock is None else clock
-    first = jax.process_index() == 0
-    timeout = train_config.step_timeout
+    config, clock = train_config, Clock() if clock is None else clock
+    recorder = partial(
+        Recorder,
+        clock=clock,
+        config=config,
+        optimizer_config=optimizer_config,
+        flops_per_token=flops_per_token,
+        wait=wait,
+        updates_per_step=updates_per_step,
+    )
     with (
-        watching(timeout, run, clock) as watchdog,
-        claim(run) if first else nullcontext(),
+        watching(config.step_timeout, run, clock) as watchdog,
+        claim(run) if jax.process_index() == 0 else nullcontext(),
         termination() as asked,
+        ExitStack() as opened,
     ):
-        same_on_all(config_json)
-        if first:
-            begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
-            settle_config(run, config_json, begun=begun)
-        agree("the run directory is ready")
-        display = Progress(train_config.steps, enabled=progress and first)
-        keep = train_config.keep_last, train_config.keep_every
-        checkpoints = Checkpoints(run, *keep, warn=display.note)
         try:
-            with clock.measure("checkpoint"):
-                restored = checkpoints.restore(program.abstract())
-            iterator = iter(batches)
-            if restored is None:
-                with clock.measure("compile"):
-                    state = program.initial()
-                extra: Mapping[str, Any] = {"step": 0, "sums": None}
-            else:
-                state, extra = restored
-                iterator.set_state(extra["data"])
-                display.note(f"resumed from the checkpoint of step {extra['step']}")
-            recorder = Recorder(
-                MetricsFile(run, int(extra["step"]), train_config.tensorboard, write=first),
-                display,
-                clock,
-                train_config,
-                optimizer_config,
-                step=int(extra["step"]),
-                sums=extra["sums"],
-                skipped=int(state.skipped),
-                flops_per_token=flops_per_token,
-                wait=wait,
-                updates_per_step=updates_per_step,
-            )
-            loop = _Loop(
-                program.step,
-                train_config,
-                iterator,
-                clock,
-                recorder,
-                checkpoints,
-                asked,
-                watchdog,
-            )
-            if evaluate_at_start and restored is None and train_config.evaluate_every:
-                loop.evaluate(evaluate_fn, state.params, 0)
-            state = loop.run(state, int(extra["step"]), evaluate_fn)
-            return TrainResult(state, recorder.last_row, recorder.finish(run))
+            _settle(run, config_json)
+            display = Progress(config.steps, enabled=progress and jax.process_index() == 0)
+            opened.callback(display.close)
+            checkpoints = Checkpoints(run, config.keep_last, config.keep_every, display.note)
+            opened.callback(checkpoints.close)
+            part = _Part(program, config, clock, checkpoints, asked, watchdog, display)
+            return part.run(run, batches, recorder, evaluate_fn, evaluate_at_start)
         except BaseException as error:
             tell_others(error)
             raise
-        finally:
-            display.close()
-            checkpoints.close()
+
+
+def _settle(run: Path, config_json: Mapping[str, Any]) -> None:
+    """All processes have one config, and it is that of the run directory."""
+    same_on_all(config_json)
+    if jax.process_index() == 0:
+        begun = bool(checkpoint_steps(run)) or (run / "damaged").exists()
+        settle_config(run, config_json, begun=begun)
+    agree("the run directory is ready")
+
+
+class _Part(NamedTuple):
+    """What this start of a process adds to a run whose directory is open."""
+
+    program: Program
+    config: TrainConfig
+    clock: Clock
+    checkpoints: Checkpoints
+    asked: Termination
+    watchdog: Watchdog
+    display: Progress
+
+    def run(
+        self,
+        run: Path,
+        batches: Any,
+        make_recorder: Callable[..., Recorder],
+        evaluate_fn: Evaluate | None,
+        evaluate_at_start: bool,
+    ) -> TrainResult:
+        iterator = iter(batches)
+        state, extra = self.restore(iterator)
+        step = 0 if extra is None else int(extra["step"])
+        self.watchdog.begun(step)
+        first = jax.process_index() == 0
+        with self.closed(MetricsFile(run, step, self.config.tensorboard, write=first)) as file:
+            recorder = make_recorder(
+                file,
+                self.display,
+                step=step,
+                sums=None if extra is None else extra["sums"],
+                skipped=int(state.skipped),
+            )
+            loop = _Loop(
+                self.program.step,
+                self.config,
+                iterator,
+                self.clock,
+                recorder,
+                self.checkpoints,
+                self.asked,
+                self.watchdog,
+            )
+            if evaluate_at_start and extra is None and self.config.evaluate_every:
+                loop.evaluate(evaluate_fn, state.params, 0)
+            state = loop.run(state, step, evaluate_fn)
+            return TrainResult(state, recorder.last_row, recorder.finish(run))
+
+    def restore(self, iterator: Any) -> tuple[TrainState, Mapping[str, Any] | None]:
+        """The state to go on from, and what was saved besides."""
+        with self.clock.measure("checkpoint"):
+            restored = self.checkpoints.restore(self.program.abstract())
+        if restored is None:
+            with self.clock.measure("compile"):
+                return self.program.initial(), None
+        state, extra = restored
+        iterator.set_state(extra["data"])
+        self.display.note(f"resumed from the checkpoint of step {extra['step']}")
+        return state, extra
+
+    @contextmanager
+    def closed(self, file: MetricsFile) -> Iterator[MetricsFile]:
+        """The rows before an error reach the file, too; the error is told to the others first."""
+        try:
+            yield file
+        except BaseException as error:
+            tell_others(error)
+            try:
+                file.close()
+            except Exception as problem:
+                self.display.note(f"the last rows of metrics.jsonl were not written: {problem}")
+            raise
 
 
 @dataclass
@@ -244,6 +235,7 @@ class _Loop:
             with clock.measure("step" if self.step_fn.is_compiled(batch) else "compile"):
                 state, metrics = self.step_fn(state, batch)
             step += 1
+            self.watchdog.dispatched(step)
             with clock.measure("step"):
                 recorder.push(metrics, None if "tokens" in metrics else _token_count(batch))
             self.watchdog.finished(recorder.step)

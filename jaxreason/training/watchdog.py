@@ -21,7 +21,8 @@ STEP_TIMEOUT = 600.0
 PATIENCE = 6.0
 """How many times longer it may take when something long came since the last step."""
 
-LONG = ("compile", "evaluation", "checkpoint")
+LONG = ("compile", "evaluation", "checkpoint", "sampling", "reward", "scoring")
+"""Parts of a run that may take so long; every step of reinforcement learning has the last three."""
 
 _TICKS = 50
 
@@ -29,10 +30,11 @@ _TICKS = 50
 class Watchdog:
     """Counts the seconds since a step was finished, by this process and so by all of them.
 
-    `timeout` seconds are too many; `PATIENCE` times as many where a part of the run in `LONG` came
-    since, on this process: others may take longer with it, and a step waits for them. So it is
-    before the first step. Seconds count only while this process runs: a machine that slept is not
-    at fault.
+    `timeout` seconds are too many; `PATIENCE` times as many from a part of the run in `LONG` on
+    until the step that it was for, or that came after it, is finished: other processes may take
+    longer with it (a program that is in this one's compilation cache is not in theirs), and the
+    step waits for them. So it is before the first step. Seconds count only while this process
+    runs: a machine that slept is not at fault.
 
     Args:
         timeout: seconds without a finished step after which this process ends.
@@ -41,15 +43,31 @@ class Watchdog:
 
     def __init__(self, timeout: float, clock: Clock) -> None:
         self._timeout, self._clock = timeout, clock
-        self._step = -1
         self._spent = 0.0
-        self._long: str | None = "start"
         self._over = threading.Event()
+        self._long: str | None = "start"
+        self.begun(0)
+        clock.notice = self._notice
+
+    def begun(self, step: int) -> None:
+        """The run goes on after this many steps, the next of which is this process's first."""
+        self._step = self._dispatched = step
+        self._patient_until = step + 1
+
+    def dispatched(self, step: int) -> None:
+        """This many steps were given to the device, which may still be at them."""
+        self._dispatched = step
 
     def finished(self, step: int) -> None:
         """This many steps have been finished by all processes."""
         if step > self._step:
-            self._step, self._spent, self._long = step, 0.0, None
+            self._step, self._spent = step, 0.0
+            if step >= self._patient_until:
+                self._long = None
+
+    def _notice(self, part: str) -> None:
+        if part in LONG:
+            self._long, self._patient_until = part, self._dispatched + 1
 
     def watch(self) -> None:
         """Look at the clock until `close`; ends the process when a limit is passed."""
@@ -66,21 +84,22 @@ class Watchdog:
             parts: of the run, outermost first, as `Clock.parts`.
             seconds: since the last count.
         """
-        self._long = next((part for part in parts if part in LONG), self._long)
         self._spent += seconds
         limit = self._timeout * (1.0 if self._long is None else PATIENCE)
         if self._spent < limit:
             return None
-        after = f"after step {self._step}" if self._step >= 0 else "before the first step"
+        after = f"after step {self._step}" if self._step > 0 else "before the first step"
         since = "" if self._long is None else f" and its {self._long}"
         return (
             f"no step was finished in {limit:g} s {after}{since} (now in "
             f"{parts[-1] if parts else 'other'}; train.step_timeout={self._timeout:g}): this or "
-            "another process is stuck or gone"
+            "another process is stuck or gone; if this comes again at the same step, raise "
+            "train.step_timeout"
         )
 
     def close(self) -> None:
         """Stop watching."""
+        self._clock.notice = None
         self._over.set()
 
 

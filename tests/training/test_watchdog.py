@@ -4,12 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import training_toy as toy
 
 from jaxreason.errors import InputError
 from jaxreason.sharding.lost import LOST_EXIT_CODE, is_lost
 from jaxreason.training.clock import Clock
 from jaxreason.training.loop import TrainConfig
-from jaxreason.training.watchdog import PATIENCE, Watchdog
+from jaxreason.training.watchdog import LONG, PATIENCE, Watchdog
 
 
 def test_a_step_may_take_the_timeout_and_no_longer():
@@ -31,25 +32,84 @@ def test_a_finished_step_starts_anew_and_the_same_step_does_not():
     assert watchdog.count(("step",), 9.0) is not None
 
 
-@pytest.mark.parametrize("part", ["compile", "evaluation", "checkpoint"])
-def test_what_is_long_gives_patience_until_the_next_step_is_over(part):
-    watchdog = Watchdog(10.0, Clock())
-    watchdog.finished(1)
-    assert watchdog.count((part, "sampling"), 5.0) is None
-    # The step that follows waits for processes that are still at it.
-    assert watchdog.count(("step",), PATIENCE * 10.0 - 6.0) is None
-    assert f"after step 1 and its {part}" in watchdog.count(("step",), 2.0)
-    watchdog = Watchdog(10.0, Clock())
-    watchdog.finished(1)
-    watchdog.count((part,), 5.0)
-    watchdog.finished(2)
-    assert watchdog.count(("step",), 11.0) is not None
+def watchdog_in_a_run(dispatched, finished):
+    """One that has seen these steps; the clock is the run's."""
+    clock = Clock()
+    watchdog = Watchdog(10.0, clock)
+    watchdog.begun(0)
+    for step in range(1, dispatched + 1):
+        watchdog.dispatched(step)
+        watchdog.finished(min(step - 1, finished))
+    watchdog.finished(finished)
+    return watchdog, clock
 
 
-def test_the_start_is_long():
+@pytest.mark.parametrize("part", LONG)
+def test_what_is_long_gives_patience_until_the_step_it_was_for_is_over(part):
+    watchdog, clock = watchdog_in_a_run(dispatched=5, finished=4)
+    with clock.measure(part):
+        assert watchdog.count(clock.parts, 5.0) is None
+    watchdog.dispatched(6)
+    # The step before is fetched only now, while others may still be at the long part of step 6.
+    watchdog.finished(5)
+    assert watchdog.count(("step",), PATIENCE * 10.0 - 1.0) is None
+    assert f"after step 5 and its {part}" in watchdog.count(("step",), 2.0)
+
+
+@pytest.mark.parametrize("part", LONG)
+def test_patience_ends_with_that_step(part):
+    watchdog, clock = watchdog_in_a_run(dispatched=5, finished=4)
+    with clock.measure(part):
+        pass
+    for step in (6, 7):
+        watchdog.dispatched(step)
+        watchdog.finished(step - 1)
+    assert "in 10 s after step 6 (now" in watchdog.count(("step",), 11.0)
+
+
+def test_other_parts_give_no_patience():
+    watchdog, clock = watchdog_in_a_run(dispatched=5, finished=4)
+    with clock.measure("step"), clock.measure("data"):
+        assert watchdog.count(clock.parts, 11.0) is not None
+
+
+@pytest.mark.parametrize("begun", [0, 8])
+def test_the_start_is_long_until_the_first_step_of_this_start_is_over(begun):
     watchdog = Watchdog(10.0, Clock())
+    watchdog.begun(begun)
+    watchdog.dispatched(begun + 1)
+    watchdog.finished(begun)
     assert watchdog.count((), PATIENCE * 10.0 - 1.0) is None
-    assert "before the first step" in watchdog.count((), 2.0)
+    late = watchdog.count((), 2.0)
+    assert ("after step 8 and its start" if begun else "before the first step") in late
+    watchdog.finished(begun + 1)
+    assert watchdog.count((), 11.0) is not None
+
+
+def test_a_run_tells_its_watchdog_of_every_step_and_of_what_is_long(tmp_path, monkeypatch):
+    seen = []
+
+    class Seen(Watchdog):
+        def begun(self, step):
+            super().begun(step)
+            seen.append(("begun", step))
+
+        def dispatched(self, step):
+            super().dispatched(step)
+            seen.append(("dispatched", step))
+
+        def finished(self, step):
+            super().finished(step)
+            seen.append(("finished", step, self._long))
+
+    monkeypatch.setattr("jaxreason.training.watchdog.Watchdog", Seen)
+    toy.run(tmp_path, steps=6, save_every=0)
+    # Steps 1 and 2 have shapes of their own, which are compiled, and are fetched one step late.
+    long = ["compile", "compile", None, None, None, None]
+    expected = [("begun", 0)] * 2
+    for step in range(1, 7):
+        expected += [("dispatched", step), ("finished", step - 1, long[step - 1])]
+    assert seen == expected
 
 
 def test_the_clock_knows_what_is_under_way():
