@@ -78,7 +78,12 @@ class Block(nn.Module):
 
         def heads_of(name: str, source: Array, heads: int) -> Array:
             kernel = weight(name, (c.width, heads, c.head_size), into)
-            result = jnp.einsum("btd,dhk->bhtk", source, kernel)
+            if source.shape[1] == 1:
+                # For one token per row the compiler would turn the whole kernel around first.
+                flat = source[:, 0] @ kernel.reshape(c.width, heads * c.head_size)
+                result = flat.reshape(-1, heads, 1, c.head_size)
+            else:
+                result = jnp.einsum("btd,dhk->bhtk", source, kernel)
             if c.qkv_bias:
                 zeros = nn.initializers.zeros
                 bias = self.param(f"{name}_bias", zeros, (heads, c.head_size), jnp.float32)
