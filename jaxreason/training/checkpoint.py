@@ -25,6 +25,7 @@ from jaxreason.sharding.placement import agree
 from jaxreason.training.checkpoint_reading import (
     Damaged,
     DamagedHere,
+    Unreachable,
     alike,
     check_structure,
     checkpoint_steps,
@@ -122,7 +123,9 @@ class Checkpoints:
         """The newest checkpoint that can be read, with the shardings of `abstract`.
 
         A damaged one is reported and moved to `damaged/` in the run directory. If only some of
-        several processes can see that, they all end as lost, and find the one before next time.
+        several processes can see that of its arrays, they all end as lost, and find the one before
+        next time. One that cannot be reached stays where it is: several processes end as lost, to
+        try again.
 
         Returns:
             The state and `extra`, or None if there is none. Its `data` is that of the whole run,
@@ -130,7 +133,8 @@ class Checkpoints:
 
         Raises:
             InputError: it belongs to another model.
-            FailureError: there are checkpoints, but all are damaged.
+            FailureError: there are checkpoints, but all are damaged; or the newest cannot be read
+                for a reason outside of it, or not by all processes.
         """
         steps = agree(checkpoint_steps(self._run))[0]
         for step in reversed(steps):
@@ -143,6 +147,10 @@ class Checkpoints:
             except DamagedHere as damage:
                 self._move_aside(step)
                 end_lost(f"checkpoint of step {step} is damaged ({damage}) and was moved aside")
+            except Unreachable as error:
+                if jax.process_count() == 1:
+                    raise
+                end_lost(str(error))
             except Damaged as damage:
                 self._set_aside(step, str(damage))
                 continue

@@ -1,6 +1,8 @@
 """Reading a checkpoint: what was saved, onto any mesh, or the news that it is damaged."""
 
 import json
+import re
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from jaxreason.errors import FailureError, InputError
-from jaxreason.paths import as_path
+from jaxreason.paths import as_path, is_local
 from jaxreason.sharding.lost import is_lost
 from jaxreason.sharding.placement import agree
 from jaxreason.training.checkpoint_store import complete_steps, readable
@@ -25,6 +27,19 @@ class Damaged(Exception):
 
 class DamagedHere(Damaged):
     """The part of a checkpoint that this one of several processes reads is damaged."""
+
+
+class Unreachable(FailureError):
+    """A checkpoint that cannot be read now; nothing says that it is damaged."""
+
+
+_PAUSES = (1.0, 4.0)
+"""Seconds before reading again: a network folder's view may be that old after a restart."""
+
+_REFUSED = re.compile(r"\b(RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAUTHENTICATED)\b")
+_FOR_A_WHILE = re.compile(r"\b(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b")
+_WRONG_BYTES = re.compile(r"DATA_LOSS|OUT_OF_RANGE|checksum|crc32|decod|corrupt|truncated", re.I)
+_UNDECODED = json.JSONDecodeError, UnicodeDecodeError, zlib.error
 
 
 def checkpoint_steps(run_directory: str | Path) -> list[int]:
@@ -68,45 +83,93 @@ def _first_line(error: Exception) -> str:
 
 
 def alike(read: Callable[[Path], Any], path: Path) -> Any:
-    """What `read` gives; Damaged on every process if it is on any."""
-    value, damage = None, None
-    try:
-        value = read(path)
-    except Damaged as error:
-        damage = str(error)
-    damages = [found for found in agree(damage) if found is not None]
-    if damages:
-        raise Damaged(damages[0])
-    return value
+    """What `read` gives, on every process, or one error on all of them.
+
+    Raises:
+        Damaged: no process can read it.
+        FailureError: some processes can, or the reason lies outside the checkpoint; both still
+            so when they tried again a little later.
+    """
+    for pause in (*_PAUSES, None):
+        value, problem = None, None
+        try:
+            value = read(path)
+        except (Damaged, FailureError) as error:
+            problem = isinstance(error, Damaged), str(error)
+        problems = agree(problem)
+        if not any(problems):
+            return value
+        if all(found and found[0] for found in problems):
+            raise Damaged(problems[0][1])
+        if pause is not None:
+            time.sleep(pause)
+    process, (_, reason) = next((i, found) for i, found in enumerate(problems) if found)
+    if all(problems):
+        raise FailureError(next(text for damaged, text in problems if not damaged))
+    raise FailureError(
+        f"process {process} cannot read checkpoint {path} ({reason}), which process "
+        f"{problems.index(None)} can: do all processes see this directory? It was left alone"
+    )
 
 
-def _unreadable(path: Path, error: Exception) -> Exception:
-    """Damage, unless the reason lies outside the checkpoint: then a FailureError."""
+def _unreadable(path: Any, error: Exception) -> Exception:
+    """Damage, unless the reason lies outside the checkpoint: then a FailureError.
+
+    Disks and networks that fail for a while are no damage, which would cost the work since the
+    checkpoint before. What else an object store may answer is not known, so that there only what
+    says that the bytes are wrong is damage.
+    """
     if is_lost(error):
         return FailureError(f"checkpoint {path} was not read to the end: a process is gone")
     reason = f"{type(error).__name__}: {_first_line(error)}"
-    outside = isinstance(error, PermissionError | MemoryError) or any(
-        code in str(error) for code in ("RESOURCE_EXHAUSTED", "PERMISSION_DENIED")
-    )
-    if outside:
+    text = str(error)
+    if isinstance(error, PermissionError | MemoryError) or _REFUSED.search(text):
         return FailureError(f"checkpoint {path} could not be read ({reason}); it was left alone")
+    absent = FileNotFoundError, NotADirectoryError, IsADirectoryError
+    local = is_local(as_path(path))
+    if local:
+        outside = isinstance(error, OSError) and not isinstance(error, absent)
+    else:
+        outside = not isinstance(error, _UNDECODED) and not _WRONG_BYTES.search(text)
+    if outside or _FOR_A_WHILE.search(text):
+        return Unreachable(
+            f"checkpoint {path} could not be read ({reason}); it was left alone: start again when "
+            "its disk or network is in order, or move it away to go on from the one before"
+        )
     return Damaged(reason)
 
 
 def read_state(path: Path, abstract: TrainState, expected: list[int]) -> TrainState:
-    """The state with the shardings of `abstract`, or Damaged."""
+    """The state with the shardings of `abstract`.
+
+    Raises:
+        Damaged: it cannot be read, or has another fingerprint than `expected`.
+        DamagedHere: so it is, but only this process may have seen it.
+        Unreachable: the reason lies outside; on a single process it was tried twice.
+        FailureError: the reason lies outside and will stay.
+    """
     try:
-        loaded = ocp.load_checkpointables(path, stored_parts(abstract))
-    except Exception as error:
-        reason = _unreadable(path, error)
-        here = isinstance(reason, Damaged) and jax.process_count() > 1
-        raise (DamagedHere(*reason.args) if here else reason) from error
+        loaded = _load_state(path, abstract)
+    except Unreachable:
+        if jax.process_count() > 1:
+            raise  # the others may not try again
+        time.sleep(sum(_PAUSES))
+        loaded = _load_state(path, abstract)
     state = loaded["training"]._replace(params=loaded["params"])
     names = [name for name, _, _ in structure(abstract)]
     for name, found, saved in zip(names, fingerprint(state), expected, strict=True):
         if found != saved:
             raise Damaged(f"{name} does not hold the values that were saved")
     return state
+
+
+def _load_state(path: Path, abstract: TrainState) -> Any:
+    try:
+        return ocp.load_checkpointables(path, stored_parts(abstract))
+    except Exception as error:
+        reason = _unreadable(path, error)
+        here = isinstance(reason, Damaged) and jax.process_count() > 1
+        raise (DamagedHere(*reason.args) if here else reason) from error
 
 
 def load_params(
@@ -144,11 +207,14 @@ def load_params(
             ]
             check_structure(path, saved, structure(abstract_params))
             params = ocp.load_checkpointables(place, {"params": abstract_params})["params"]
-    except InputError:
+    except (InputError, FailureError):
         raise
     except Exception as error:
+        reason = error if isinstance(error, Damaged) else _unreadable(path, error)
+        if isinstance(reason, FailureError):
+            raise reason from error
         raise FailureError(
-            f"checkpoint {path} is damaged ({_first_line(error)}); choose another of {steps}"
+            f"checkpoint {path} is damaged ({_first_line(reason)}); choose another of {steps}"
         ) from error
     start = next(i for i, item in enumerate(extra["structure"]) if item[0].startswith("params/"))
     if fingerprint(params) != extra["fingerprint"][start : start + len(saved)]:

@@ -17,8 +17,9 @@ from jax.sharding import Mesh
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
 from jaxreason.paths import as_path, local_path
+from jaxreason.sharding.placement import agree
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
-from jaxreason.training.checkpoint import load_params
+from jaxreason.training.checkpoint import checkpoint_steps, load_params
 from jaxreason.training.precision import in_dtypes_of
 from jaxreason.types import Params
 
@@ -148,6 +149,9 @@ def load_run(
         shapes,
         shardings,
     )
+    if mesh is not None and step is None:
+        # A base that is still trained, or a network folder, may not look the same to all.
+        step = agree(max(checkpoint_steps(run_directory), default=None))[0]
     params, step = load_params(run_directory, abstract, step)
     if config.get("kind") == "imported":
         return Run(experiment, model, params, step)
