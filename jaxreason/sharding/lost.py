@@ -23,10 +23,17 @@ LOST_EXIT_CODE = 43
 
 _WRITE_SECONDS = 10.0
 _NETWORK = (
-    *("Gloo", "NCCL", "Connection reset", "Connection closed", "Connection refused"),
-    *("Broken pipe", "Socket closed", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"),
-    *("heartbeat", "coordination service", "coordination_service", "Barrier timed out"),
+    *("Connection reset", "Connection closed", "Connection refused", "Broken pipe"),
+    *("Socket closed", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "Barrier timed out"),
+    *("coordination service", "coordination_service"),
 )
+_NETWORK_OF_CPUS = ("Gloo", "ABORTED", "CANCELLED")
+_NETWORK_OF_GPUS = (
+    *("remote process", "network error", "ncclRemoteError"),
+    *("unhandled system error", "ncclSystemError"),
+)
+"""NCCL names itself in every error, of which most (a wrong use, a device that is full) would come
+again."""
 
 
 @dataclass
@@ -52,7 +59,9 @@ def is_lost(error: BaseException) -> bool:
             break
         name = type(seen).__name__
         if name in ("JaxRuntimeError", "XlaRuntimeError", "BarrierTimeoutException"):
-            return any(word in str(seen) for word in _NETWORK)
+            text = str(seen)
+            more = _NETWORK_OF_GPUS if "nccl" in text.lower() else _NETWORK_OF_CPUS
+            return any(word in text for word in (*_NETWORK, *more))
         seen = seen.__cause__ or seen.__context__
     return False
 
@@ -119,6 +128,11 @@ def end_on_abort(process: int, reason: str) -> None:
     JAX's distributed runtime ends processes through `abort()` when it misses another one, and lets
     no Python code decide. Its hook for that, `missed_heartbeat_callback`, itself aborts in the
     versions at hand, so the signal is caught.
+
+    The handler is Python, so it cannot run while another thread keeps the interpreter's lock in
+    native code, and an abort out of the allocator may find its lock taken: such a process hangs
+    instead of ending, without stacks. What launched it then ends it, because the others end with
+    43; a handler without Python would end every abort by the signal, without a code and stacks.
     """
     _ending.process, _ending.reason = process, reason
     handler = ctypes.CDLL(None).signal

@@ -23,6 +23,9 @@ def start_processes(
     Kubernetes jobs; anywhere else there is one process, and nothing happens. Process 0 says in one
     line on standard error what was found.
 
+    What the processes do then belongs into `sharding.together.run_together(work)`, in a script of
+    one's own, too: without it an error on one process leaves the others waiting.
+
     Args:
         coordinator: HOST:PORT of process 0, the same on all; any free port will do.
         processes: how many there are; 1 turns detection off.
@@ -51,6 +54,12 @@ def start_processes(
     if layout.process == 0:
         _check_port(layout)
     end_on_abort(layout.process, missed)
+    _meet(layout, timeout, missed)
+    end_on_abort(layout.process, "another process died, or JAX's runtime aborted this one")
+    _say(layout)
+
+
+def _meet(layout: Layout, timeout: int, missed: str) -> None:
     try:
         _initialize(layout, timeout)
     except Exception as error:
@@ -61,7 +70,10 @@ def start_processes(
             ) from error
         reason = (str(error).strip().splitlines() or [""])[0]
         raise FailureError(f"process {layout.process}: {missed}: {reason}") from error
-    end_on_abort(layout.process, "another process died, or JAX's runtime aborted this one")
+
+
+def _say(layout: Layout) -> None:
+    """One line on standard error, of process 0; all processes look at their devices for it."""
     devices = jax.device_count()
     if layout.process == 0:
         local = ", all on this host" if is_loopback(layout.coordinator.rpartition(":")[0]) else ""

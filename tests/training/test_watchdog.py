@@ -137,6 +137,15 @@ class JaxRuntimeError(Exception):
         ("UNAVAILABLE: Socket closed", True),
         ("RESOURCE_EXHAUSTED: Out of memory", False),
         ("INTERNAL: during compilation", False),
+        (
+            "INTERNAL: NCCL operation ncclGroupEnd() failed: remote process exited or there was a "
+            "network error. Last NCCL warning(error) log entry: Connection closed by remote peer",
+            True,
+        ),
+        ("INTERNAL: NCCL operation failed: unhandled system error (NCCL_DEBUG=INFO)", True),
+        ("ABORTED: NCCL operation failed: invalid usage. Duplicate GPU detected", False),
+        ("INTERNAL: NCCL operation failed: unhandled cuda error. 'out of memory'", False),
+        ("ABORTED: another task failed", True),
     ],
 )
 def test_errors_that_mean_another_process_is_gone(text, lost):
