@@ -15,8 +15,8 @@ if ! flock --nonblock 9; then
 fi
 echo $$ > jaxreason.pid
 
-asked='' stopping='' code=42
-trap 'asked=1; sudo docker stop -t 120 jaxreason > /dev/null & stopping=$!' TERM
+asked='' code=42
+trap 'asked=1' TERM
 sudo gcloud --quiet auth configure-docker "${image%%/*}"
 for ((restarts = 0; ; restarts++)); do
   if [ "$asked" ]; then break; fi
@@ -27,7 +27,12 @@ for ((restarts = 0; ; restarts++)); do
     --volume "$HOME/jaxreason-cache:/cache" --env JAX_COMPILATION_CACHE_DIR="$cache" \
     "$image" train "$@" 9>&- &
   run=$!
-  while kill -0 "$run" 2> /dev/null; do wait "$run"; done
+  # The job is looked at, for it is root's process and may not be signalled. Stopped as often as it
+  # takes, for the container may not be there yet.
+  while jobs -rp | grep -x "$run" > /dev/null; do
+    if [ "$asked" ]; then sudo docker stop -t 120 jaxreason > /dev/null 2>&1; fi
+    sleep 1
+  done
   wait "$run"
   code=$?
   echo "worker.sh: ended with $code after $restarts restarts"
@@ -37,5 +42,4 @@ for ((restarts = 0; ; restarts++)); do
   esac
   if [ "$restarts" -ge "${JAXREASON_RESTARTS:-100}" ]; then exit "$code"; fi
 done
-wait "$stopping"
 exit "$code"

@@ -10,18 +10,26 @@ FOLDER = LAUNCH / "tpu_vm"
 QUEUED = "gcloud compute tpus queued-resources"
 IMAGE = "us-docker.pkg.dev/project/images/jaxreason:tpu"
 
-# `docker run` ends with the next code of the file CODES; "wait" waits for `docker stop`.
+# `docker run` ends with the next code of the file `codes`; "wait" waits for `docker stop`, which
+# knows no container before it has started, then goes on for as long as saving takes.
 DOCKER = """
 case "$1" in
+  rm) if [ -e "$HOME/term_at_rm" ]; then kill -TERM "$(cat "$HOME/jaxreason.pid")"; fi ;;
   run)
     code="$(head -n 1 "$HOME/codes")"
     sed -i 1d "$HOME/codes"
     if [ "$code" = wait ]; then
-      until [ -e "$HOME/stop" ]; do sleep 0.05; done
+      /bin/sleep 0.3
+      touch "$HOME/container"
+      for _ in {1..200}; do [ -e "$HOME/stop" ] && break; /bin/sleep 0.05; done
+      /bin/sleep 0.3
       code=42
+      [ -e "$HOME/stop" ] || code=77
     fi
     exit "$code" ;;
-  stop) touch "$HOME/stop" ;;
+  stop)
+    [ -e "$HOME/container" ] || { echo "No such container" >&2; exit 1; }
+    touch "$HOME/stop" ;;
 esac
 """
 
@@ -41,7 +49,15 @@ def worker(tmp_path):
     stand_ins.recorder("docker", DOCKER)
     stand_ins.recorder("gcloud")
     stand_ins.add("sudo", 'exec "$@"')
+    stand_ins.add("sleep", "exec /bin/sleep 0.05")
     return stand_ins
+
+
+def of_root(worker):
+    """The environment of a worker whose containers belong to root: it may signal none."""
+    refusing = worker.folder / "refusing.sh"
+    refusing.write_text("kill() { echo 'Operation not permitted' >&2; return 1; }\n")
+    return worker.env | {"BASH_ENV": str(refusing)}
 
 
 def test_a_slice_is_asked_for_and_waited_for(host):
@@ -142,7 +158,7 @@ def test_stopped_by_stop_sh_it_saves_and_is_not_started_again(worker):
     (worker.folder / "codes").write_text("wait\n0\n")
     command = ["bash", FOLDER / "worker.sh", IMAGE, "", "file.py"]
     with (worker.folder / "jaxreason.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=worker.folder, env=worker.env, stdout=log)
+        process = subprocess.Popen(command, cwd=worker.folder, env=of_root(worker), stdout=log)
     for _ in range(200):
         if any(call.startswith("docker run") for call in worker.calls()):
             break
@@ -157,3 +173,27 @@ def test_stopped_by_stop_sh_it_saves_and_is_not_started_again(worker):
     assert process.wait(timeout=60) == 42
     assert "docker stop -t 120 jaxreason" in worker.calls()
     assert (worker.folder / "codes").read_text() == "0\n"
+
+
+def test_asked_to_stop_before_the_container_is_there_it_stops_it_later(worker):
+    (worker.folder / "codes").write_text("wait\n0\n")
+    (worker.folder / "term_at_rm").touch()
+    done = worker.run("bash", FOLDER / "worker.sh", IMAGE, "", "file.py")
+    assert done.returncode == 42, done.stdout + done.stderr
+    assert done.stdout == "worker.sh: ended with 42 after 0 restarts\n"
+    assert (worker.folder / "codes").read_text() == "0\n"
+
+
+def test_where_no_worker_runs_the_number_it_left_is_nobody_to_stop(worker):
+    worker.recorder("gcloud", 'cd; eval "${!#}"')
+    (worker.folder / "jaxreason.log").write_text("worker.sh: ended with 0 after 3 restarts\n")
+    (worker.folder / "jaxreason.lock").touch()
+    other = subprocess.Popen(["/bin/sleep", "60"])
+    (worker.folder / "jaxreason.pid").write_text(f"{other.pid}\n")
+    try:
+        stop = worker.run("bash", FOLDER / "stop.sh", "pod", ZONE="z")
+        assert stop.stdout == "worker.sh: ended with 0 after 3 restarts\n", stop.stderr
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
