@@ -54,7 +54,7 @@ class Chip:
         peak_flops: dense bfloat16, FLOP/s.
         hbm_bandwidth: bytes/s.
         ici_bandwidth: bytes/s that one link carries in one direction.
-        ici_links: links of a device.
+        ici_links: links of a device, of which a slice may leave some unused (`Topology.ici_links`).
         dcn_bandwidth: bytes/s a device gets in one direction of the network between slices.
     """
 
@@ -132,6 +132,20 @@ class Topology:
             closed = min(self.grid) >= 4
             return (closed, closed, closed)
         return (self.grid[0] == 16, self.grid[1] == 16, False)
+
+    @property
+    def ici_links(self) -> float:
+        """Links at which every device sends at once: of an axis that wraps two, of a line one.
+
+        Devices at the ends of a line have one neighbour, and a ring waits for its slowest. The
+        devices of a slice of one chip send each other what they send within the chip, for which
+        the chip's own links stand.
+        """
+        if self.chips == 1:
+            return self.chip.ici_links
+        axes = zip(self.grid, self.wraps, strict=False)
+        links = sum((2 if wrapped else 1) for size, wrapped in axes if size > 1)
+        return min(links / self.chip.devices, self.chip.ici_links)
 
     @property
     def libtpu_name(self) -> str:

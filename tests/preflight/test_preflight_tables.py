@@ -22,7 +22,7 @@ def report(**changes):
         "hbm_traffic": 2765e9 / 2,
     } | changes
     found = Report("training step", 1.0, **fields)
-    found.estimate = estimate(found, TOPOLOGIES["v5p-16"].chip, 8)
+    found.estimate = estimate(found, TOPOLOGIES["v5p-16"], 8)
     return found
 
 
@@ -34,11 +34,23 @@ def shown(*reports):
 
 def test_the_roofline_takes_the_slowest_resource():
     found = report().estimate
-    # 8 devices at their peak for a second; half a second of memory; 6 links of 100 GB/s.
-    assert (found.compute, found.hbm, found.ici) == (1.0, 0.5, 0.01)
+    # 8 devices at their peak for a second; half a second of memory; 3 links of 100 GB/s.
+    assert (found.compute, found.hbm, found.ici) == (1.0, 0.5, 0.02)
     assert (found.dcn, found.bound, found.seconds) == (0.48, "compute", 1.0)
-    assert Estimate(1.0, 4.0, 0.0, 0.0).mfu == 0.25
-    assert Estimate(0.0, 4.0, 0.0, 0.0).mfu is None
+    assert Estimate(1.0, 4.0, 0.0, 0.0, model=1.0).mfu == 0.25
+    assert Estimate(1.0, 4.0, 0.0, 0.0).mfu is None
+
+
+def test_recomputed_products_take_time_and_lower_utilisation():
+    found = report(executed_flops=1.25 * 459e12).estimate
+    assert (found.compute, found.bound, found.seconds, found.mfu) == (1.25, "compute", 1.25, 0.8)
+
+
+def test_a_loop_without_a_bound_makes_the_estimate_a_least_one():
+    text = shown(report(certain=False))
+    assert "(roofline, nothing was run): at least 1.00 s a call" in text
+    assert "MFU at most 100 %" in text
+    assert "run): 1.00 s a call" in shown(report(certain=True))
 
 
 def test_verdict_memory_and_estimate_are_shown():

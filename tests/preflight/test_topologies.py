@@ -42,6 +42,16 @@ def test_slices_wrap_around_from_full_cubes_and_full_rows_on():
     assert TOPOLOGIES["v5e-256"].wraps == (True, True, False)
 
 
+def test_a_device_sends_over_the_links_that_its_slice_has():
+    links = {name: one.ici_links for name, one in TOPOLOGIES.items()}
+    assert (links["v5p-8"], links["v5p-16"], links["v5p-128"]) == (2, 3, 6)
+    # Ends of a line have one neighbour; rows of 16 close.
+    assert (links["v5e-4"], links["v5e-64"], links["v5e-128"], links["v5e-256"]) == (2, 2, 3, 4)
+    # Two devices share the links of a chip; within one chip there are none to share.
+    assert (links["tpu7x-16"], links["tpu7x-128"], links["tpu7x-2"]) == (1.5, 3, 3)
+    assert all(0 < one.ici_links <= one.chip.ici_links for one in TOPOLOGIES.values())
+
+
 def test_peaks_are_those_that_utilisation_is_measured_against():
     for family, chip in CHIPS.items():
         assert device_peak(chip.kind) == chip.peak_flops, family

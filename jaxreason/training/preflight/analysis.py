@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 from jaxreason.errors import FailureError
-from jaxreason.sharding.topologies import GIB, Chip, Topology
+from jaxreason.sharding.topologies import GIB, Topology
 from jaxreason.training.preflight.collectives import DCN, ICI, Traffic, collectives, total
-from jaxreason.training.preflight.hlo import parse
+from jaxreason.training.preflight.hlo import parse, runs
+from jaxreason.training.preflight.products import executed_flops
 from jaxreason.training.preflight.programs import Planned
 from jaxreason.training.preflight.traffic import hbm_bytes
 
@@ -20,20 +21,28 @@ class Estimate:
     """A roofline: seconds that each resource alone would need; the longest is the step's.
 
     An estimate: everything runs at the rates of the data sheet (an efficiency of 1), all links of a
-    chip carry at once, and everything overlaps without gaps, all of which flatters. Memory traffic
-    is counted instruction by instruction and is rather too much (`traffic.hbm_bytes`).
+    device that the slice uses carry at once, and everything overlaps without gaps, all of which
+    flatters. Memory traffic is counted instruction by instruction and is rather too much
+    (`traffic.hbm_bytes`).
 
     Attributes:
-        compute: model FLOPs at the peak; 0 where no formula is known.
+        compute: FLOPs at the peak: the matrix products that are executed, recomputed ones too
+            (`products.executed_flops`), or the model FLOPs where these are more, because kernels
+            written by hand are not among the products.
         hbm: traffic between processor and memory.
         ici: traffic within the slice.
         dcn: traffic between slices.
+        model: model FLOPs at the peak; 0 where no formula is known.
+        certain: False where a loop has no bound that the program's text tells; what is in it is
+            counted once then, and everything here is "at least".
     """
 
     compute: float
     hbm: float
     ici: float
     dcn: float
+    model: float = 0.0
+    certain: bool = True
 
     @property
     def seconds(self) -> float:
@@ -47,8 +56,8 @@ class Estimate:
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOP utilisation (0 to 1); None where FLOPs are not known."""
-        return self.compute / self.seconds if self.compute else None
+        """Model FLOP utilisation (0 to 1): recomputation lowers it; None without a formula."""
+        return self.model / self.seconds if self.model else None
 
 
 @dataclass
@@ -66,6 +75,8 @@ class Report:
         undonated: bytes of the state that are not written over in place.
         seconds_to_compile: wall time.
         flops: model FLOPs of one call over all devices.
+        executed_flops: of the matrix products of one call on one device.
+        certain: False where a loop has no known bound: its content is counted once.
         traffic: collectives.
         hbm_traffic: bytes between processor and memory of one device.
         estimate: see `Estimate`.
@@ -81,6 +92,8 @@ class Report:
     undonated: int = 0
     seconds_to_compile: float = 0.0
     flops: float | None = None
+    executed_flops: float = 0.0
+    certain: bool = True
     traffic: list[Traffic] = field(default_factory=list)
     hbm_traffic: float = 0.0
     estimate: Estimate | None = None
@@ -113,7 +126,9 @@ def analyse(planned: Planned, topology: Topology, slices: int = 1) -> Report:
     devices = topology.devices * slices
     report.traffic = collectives(module, devices)
     report.hbm_traffic = hbm_bytes(module)
-    report.estimate = estimate(report, topology.chip, devices)
+    report.executed_flops = executed_flops(module, planned.seen)
+    report.certain = all(run.certain for run in runs(module))
+    report.estimate = estimate(report, topology, devices)
     return report
 
 
@@ -139,11 +154,15 @@ def _needed(refusal: str, resident: int) -> int | None:
     return None if found is None else int(float(found[1]) * units[found[2]]) + resident
 
 
-def estimate(report: Report, chip: Chip, devices: int) -> Estimate:
-    """The roofline of a program on these chips."""
+def estimate(report: Report, topology: Topology, devices: int) -> Estimate:
+    """The roofline of a program on so many devices of slices of this kind."""
+    chip = topology.chip
+    model = (report.flops or 0.0) / (devices * chip.peak_flops)
     return Estimate(
-        compute=(report.flops or 0.0) / (devices * chip.peak_flops),
+        compute=max(model, report.executed_flops / chip.peak_flops),
         hbm=report.hbm_traffic / chip.hbm_bandwidth,
-        ici=total(report.traffic, ICI) / (chip.ici_bandwidth * chip.ici_links),
+        ici=total(report.traffic, ICI) / (chip.ici_bandwidth * topology.ici_links),
         dcn=total(report.traffic, DCN) / chip.dcn_bandwidth,
+        model=model,
+        certain=report.certain,
     )

@@ -126,8 +126,17 @@ def arrays(shape: str) -> Iterator[tuple[int, bool]]:
         kind, dimensions, layout = found.groups()
         width = re.search(r"\d+", kind)
         bits = _BITS[kind] if kind in _BITS else int(width.group()) if width else 0
-        sizes = [int(size.lstrip("<=")) for size in dimensions.split(",") if size]
-        yield -(-math.prod(sizes) * bits // 8), "S(" not in (layout or "")
+        yield -(-math.prod(_dimensions(dimensions)) * bits // 8), "S(" not in (layout or "")
+
+
+def _dimensions(text: str) -> list[int]:
+    return [int(size.lstrip("<=")) for size in text.split(",") if size]
+
+
+def sizes(shape: str) -> list[int]:
+    """The dimensions of an array, of a tuple's first array."""
+    found = _ARRAY.search(shape)
+    return _dimensions(found.group(2)) if found else []
 
 
 def size(shape: str) -> int:

@@ -26,6 +26,7 @@ class Planned(NamedTuple):
         flops: model FLOPs of one call over all devices; None where no formula is known.
         calls: calls in one training step.
         donated: bytes on one device that it should write over in place.
+        seen: share of the keys that a query attends to, for kernels that do not say.
     """
 
     name: str
@@ -35,14 +36,23 @@ class Planned(NamedTuple):
     flops: float | None
     calls: float
     donated: int
+    seen: float = 1.0
 
 
 def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
-    """What `experiment.run` would call on this mesh, the training step first.
+    """The programs of a training step of `experiment.run` on this mesh, the update first.
+
+    What is called besides, at evaluations and before the first step, is not among them.
 
     Raises:
         InputError: an experiment of a kind that is not trained, or fields that do not fit.
     """
+    causal = getattr(getattr(experiment, "model", None), "attention", "") == "causal"
+    causal = causal or getattr(experiment, "kind", "") in ("reinforcement", "preference")
+    return [one._replace(seen=0.5 if causal else 1.0) for one in _programs(experiment, mesh)]
+
+
+def _programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     if hasattr(experiment, "parts"):
         return supervised_programs(experiment.parts(mesh), mesh, experiment.train.accumulation)
     if experiment.kind == "reinforcement":
@@ -102,13 +112,18 @@ def update_program(
     )
 
 
+_MASK_FIELDS = {"mask", "indices", "ever_updated", "changed", "sparsity"}
+"""Of the states in `jaxreason.masks`."""
+
+
 def state_bytes(state: TrainState) -> dict[str, int]:
     """Bytes of a state on one device, by what they are."""
     masks: list[Any] = []
     moments: list[Any] = []
-    for leaf in jax.tree.leaves(state.optimizer_state):
-        # Masks are bools, or bits packed into bytes; every other leaf is a number.
-        (masks if leaf.dtype in (jnp.bool_, jnp.uint8) else moments).append(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.optimizer_state):
+        # What `masks` keeps in a state: masks in any form, and what is tracked of updates.
+        names = {getattr(key, "name", None) for key in path}
+        (masks if names & _MASK_FIELDS else moments).append(leaf)
     rest = state._replace(params={}, optimizer_state=(), auxiliary=None)
     found = {
         "parameters": device_bytes(state.params),

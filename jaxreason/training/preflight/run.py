@@ -15,7 +15,7 @@ from jaxreason.training.preflight.analysis import Report, analyse
 from jaxreason.training.preflight.programs import planned_programs
 from jaxreason.training.preflight.search import Found, search
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the JSON object; see `Preflight.as_json`."""
 
 
@@ -43,13 +43,15 @@ class Preflight:
     def as_json(self) -> dict[str, Any]:
         """One JSON object, bytes and seconds and FLOPs as plain numbers.
 
-        `schema` (1), `fits`, `topology` {name, slices, chips, hosts, devices, libtpu_name,
+        `schema` (2), `fits`, `topology` {name, slices, chips, hosts, devices, libtpu_name,
         hbm_bytes}, `mesh` {axis: devices}, `versions` {jax, libtpu} and `programs`, a list of
         {name, calls (in one training step), fits, refusal (of the compiler, or null), memory
         {category: bytes on one device}, needed, available, undonated, seconds_to_compile, flops (of
-        all devices; null if not known), hbm_traffic (bytes on one device), traffic [{kind,
-        network, count, bytes (sent by one device), certain}], estimate {seconds, bound, compute,
-        hbm, ici, dcn, mfu} or null}. Everything under `estimate` is a roofline, not a measurement.
+        all devices, by formula; null if not known), executed_flops (of matrix products on one
+        device), certain (false where a loop without a known bound is counted once), hbm_traffic
+        (bytes on one device), traffic [{kind, network, count, bytes (sent by one device),
+        certain}], estimate {seconds, bound, compute, hbm, ici, dcn, model, certain, mfu} or null}.
+        Everything under `estimate` is a roofline, not a measurement; see `Estimate`.
         """
         slice_ = self.topology
         return {

@@ -57,13 +57,15 @@ def _show_report(report: Report, console: Console) -> None:
 def _show_estimate(report: Report, console: Console) -> None:
     estimate = report.estimate
     assert estimate is not None
-    flops = "" if report.flops is None else f"{report.flops / 1e12:.4g} TFLOP by formula; "
+    flops = "" if report.flops is None else f"{report.flops / 1e12:.4g} TFLOP by formula, "
+    flops += f"{report.executed_flops / 1e12:.4g} TFLOP of products on a device; "
+    least, most = ("", "") if estimate.certain else ("at least ", "at most ")
     console.print(
         f"{flops}compiled in {report.seconds_to_compile:.0f} s\n"
-        f"estimate (roofline, nothing was run): {seconds(estimate.seconds)} a call, bound by "
-        f"{estimate.bound}: compute {seconds(estimate.compute)}, HBM {seconds(estimate.hbm)}, "
-        f"ICI {seconds(estimate.ici)}, DCN {seconds(estimate.dcn)}"
-        + ("" if estimate.mfu is None else f"; MFU {100 * estimate.mfu:.0f} %")
+        f"estimate (roofline, nothing was run): {least}{seconds(estimate.seconds)} a call, "
+        f"bound by {estimate.bound}: compute {seconds(estimate.compute)}, "
+        f"HBM {seconds(estimate.hbm)}, ICI {seconds(estimate.ici)}, DCN {seconds(estimate.dcn)}"
+        + ("" if estimate.mfu is None else f"; MFU {most}{100 * estimate.mfu:.0f} %")
     )
 
 
