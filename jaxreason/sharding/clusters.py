@@ -4,7 +4,7 @@ Nothing here waits for another process or touches a device.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxreason.errors import FailureError, InputError
@@ -19,6 +19,7 @@ _CLUSTERS = {
     "gcetpu": "Cloud TPU",
     "k8s": "Kubernetes",
 }
+_TPUS = ("gketpu", "gcetpu")
 
 
 class Layout(NamedTuple):
@@ -50,7 +51,8 @@ def find_layout(
 
     What is given wins over `VARIABLES`, these over SkyPilot's variables, and those over the
     clusters that JAX knows: Open MPI, Slurm, Cloud TPU and Kubernetes. Those count only with more
-    than one process. `processes=1` alone turns detection off.
+    than one process. On the hosts of a TPU slice the TPU wins over SkyPilot, whose numbers may be
+    others than those of the hosts in the slice. `processes=1` alone turns detection off.
 
     Args:
         coordinator: HOST:PORT of process 0.
@@ -72,7 +74,10 @@ def find_layout(
     given = {name: value for name, value in given.items() if value not in (None, "")}
     if given:
         return _explicit(given, found, environment)
-    return _skypilot(environment) or _cluster(environment, timeout)
+    skypilot = _skypilot(environment)
+    if skypilot is None:
+        return _cluster(environment, timeout, _CLUSTERS)
+    return _cluster(environment, timeout, _TPUS) or skypilot
 
 
 def _whole(name: str, value: Any, least: int) -> int:
@@ -92,7 +97,7 @@ def _explicit(
     label = {name: labels.get(name, f"--{name}") for name in _NAMES}
     if "processes" in given:
         count = _whole(label["processes"], given["processes"], 1)
-        if count == 1 and not int(given.get("process", 0)):
+        if count == 1 and not _whole(label["process"], given.get("process", 0), 0):
             return None
     missing = [label[name] for name in _NAMES if name not in given]
     if missing:
@@ -168,10 +173,12 @@ def _skypilot(environment: Mapping[str, str]) -> Layout | None:
     return Layout(f"{addresses[0]}:{port}", count, rank, "SkyPilot")
 
 
-def _cluster(environment: Mapping[str, str], timeout: int) -> Layout | None:
+def _cluster(environment: Mapping[str, str], timeout: int, names: Collection[str]) -> Layout | None:
     """What the first of JAX's own cluster classes says that finds itself in its cluster."""
     for kind in _known_clusters():
         name = _name(kind)
+        if name not in names:
+            continue
         if name == "k8s" and not _indexed_job(environment):
             continue
         try:

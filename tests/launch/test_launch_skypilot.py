@@ -90,12 +90,11 @@ def test_setup_makes_an_environment_once(node, name, extras):
 
 def run(node, name, **env):
     (node.folder / ".venv" / "bin").mkdir(parents=True)
-    code = 'printf "%s\\n" "$@"; echo "rank ${SKYPILOT_NODE_RANK-unset}"; exit 43'
+    code = 'printf "%s\\n" "$@"; exit 43'
     shutil.move(node.add("stand-in", code), node.folder / ".venv" / "bin" / "jaxreason")
     done = node.run("bash", "-c", load(name)["run"], **load(name)["envs"], **env)
     assert done.returncode == 43, done.stderr  # SkyPilot sees the code of the run
-    *arguments, rank = done.stdout.splitlines()
-    return arguments, rank
+    return done.stdout.splitlines()
 
 
 def test_gpu_nodes_are_told_who_they_are(node):
@@ -104,7 +103,7 @@ def test_gpu_nodes_are_told_who_they_are(node):
         "SKYPILOT_NODE_RANK": "1",
         "SKYPILOT_NODE_IPS": "10.0.0.5\n10.0.0.9",
     }
-    arguments, _ = run(node, "gpu.yaml", **skypilot)
+    arguments = run(node, "gpu.yaml", **skypilot)
     envs = load("gpu.yaml")["envs"]
     own = ["train", *envs["TRAIN"].split(), "--run", envs["RUN"]]
     assert arguments[: len(own)] == own
@@ -114,8 +113,27 @@ def test_gpu_nodes_are_told_who_they_are(node):
     assert layout == Layout("10.0.0.5:8476", 2, 1, "flags", None)
 
 
-def test_tpu_hosts_are_numbered_by_the_tpu(node):
-    arguments, rank = run(node, "tpu.yaml", SKYPILOT_NODE_RANK="3")
+def test_tpu_hosts_are_numbered_by_the_tpu(node, monkeypatch):
+    skypilot = {
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NODE_RANK": "1",
+        "SKYPILOT_NODE_IPS": "10.0.0.5\n10.0.0.9",
+    }
+    arguments = run(node, "tpu.yaml", **skypilot)
     envs = load("tpu.yaml")["envs"]
     assert arguments == ["train", *envs["TRAIN"].split(), "--run", envs["RUN"]]
-    assert rank == "rank unset"
+
+    from jax._src.clusters import cloud_tpu_cluster
+
+    known = {
+        "agent-worker-number": "0",
+        "worker-network-endpoints": "a:b:10.0.0.9,a:b:10.0.0.5",
+        "tpu-env": "",
+    }
+    for name in ("TPU_SKIP_MDS_QUERY", "TPU_WORKER_HOSTNAMES", "TPU_WORKER_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in skypilot.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)
+    monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", lambda key: (known[key], 200))
+    assert find_layout()[1:4] == (2, 0, "Cloud TPU")

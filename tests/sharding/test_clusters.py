@@ -133,6 +133,10 @@ def test_cloud_tpu_machines(surroundings, monkeypatch):
     monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)
     monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", lambda key: (known[key], 200))
     assert find_layout() == ("10.0.0.1:8482", 2, 1, "Cloud TPU", None)
+    surroundings({**SKYPILOT, "SKYPILOT_NODE_RANK": "0"})
+    assert find_layout() == ("10.0.0.1:8482", 2, 1, "Cloud TPU", None), "the TPU's own numbers"
+    known["worker-network-endpoints"] = "a:b:10.0.0.1"
+    assert find_layout()[:4] == ("10.0.0.7:8476", 2, 0, "SkyPilot"), "nodes of a TPU each"
 
 
 def test_a_pod_of_an_indexed_job_needs_to_ask_for_the_others(surroundings, monkeypatch):
@@ -169,6 +173,9 @@ def test_bad_values_are_refused_by_name(surroundings, given, message):
 
 
 def test_bad_variables_are_refused_by_their_own_names(surroundings):
+    surroundings({"JAXREASON_PROCESSES": "1", "JAXREASON_PROCESS": "x"})
+    with pytest.raises(InputError, match="JAXREASON_PROCESS is 'x'; expected a whole number"):
+        find_layout()
     surroundings({"JAXREASON_COORDINATOR": "host:1", "JAXREASON_PROCESSES": "two"})
     with pytest.raises(InputError, match="JAXREASON_PROCESSES is 'two'; expected a whole number"):
         find_layout()
