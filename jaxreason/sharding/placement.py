@@ -3,6 +3,11 @@
 A *share* is a part of the rows of every global batch, and the shares are equal in size. Processes
 whose devices hold the same rows (when a tensor or sequence axis runs over hosts) have the same
 share, and must load the same rows.
+
+Shares are ordered by their first row. A share's rows follow each other on CPUs and GPUs; on the
+torus of a TPU, where the mesh goes along the links, those of a host may lie apart ({0, 1, 4, 5}).
+Rows that a share makes keep their order, but are then others of the global batch than on a single
+process: the loss is the same, but not what is drawn for a row by its number (noise, micro-batches).
 """
 
 import functools
@@ -27,7 +32,7 @@ class Share:
     """Which part of every batch's rows a process holds.
 
     Attributes:
-        index: of this share, from 0, in the order of the rows.
+        index: of this share, from 0, in the order of their first rows.
         count: number of shares.
     """
 
@@ -35,7 +40,9 @@ class Share:
     count: int
 
     def rows(self, total: int) -> slice:
-        """The rows of this share among `total`.
+        """The rows of this share among `total`, if every share makes rows that follow each other.
+
+        That is what is made, not where it lies (see the top of the module).
 
         Raises:
             InputError: the rows cannot be split evenly.
@@ -63,7 +70,7 @@ def data_share(mesh: Mesh | None) -> Share:
 
 @functools.cache
 def _owners(mesh: Mesh) -> list[list[int]]:
-    """The processes of every share, the shares in the order of their rows."""
+    """The processes of every share, the shares in the order of their first rows."""
     ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     rows: dict[int, set[int]] = {}
     device: Any
@@ -83,6 +90,8 @@ def _owners(mesh: Mesh) -> list[list[int]]:
 
 def place_batch(batch: Mapping[str, Any], mesh: Mesh | None) -> Batch:
     """Put this share's rows of a batch on the devices, joined into global arrays.
+
+    They take the rows of the global arrays that this share's devices hold, in order.
 
     Args:
         batch: numpy arrays [rows of this share, ...].
@@ -141,7 +150,7 @@ def _same(arrays: list[jax.Array]) -> list[jax.Array]:
 
 
 def gather_rows(tree: Any, mesh: Mesh | None) -> Any:
-    """The rows of all shares, in order, on every process.
+    """The rows of all shares, one share after the other, on every process.
 
     Args:
         tree: numpy arrays [rows of this share, ...], of equal shapes and dtypes on all shares.
