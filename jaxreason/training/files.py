@@ -105,6 +105,13 @@ def _is_free(name: str) -> bool:
     return any(name == free or name.startswith(free + ".") for free in FREE_FIELDS)
 
 
+def _within(name: str) -> str:
+    """A field's name in the config of its own run: post-training keeps its base's as `origin`."""
+    while name.startswith("origin."):
+        name = name.removeprefix("origin.")
+    return name
+
+
 def settle_config(
     run_directory: Path, config: Mapping[str, Any], *, begun: bool, write: bool = True
 ) -> None:
@@ -134,8 +141,8 @@ def settle_config(
                 error
             )
         after = flatten(new)
-        before = {name: value for name, value in IMPLIED.items() if name in after}
-        before |= {n: value for n, value in flatten(old).items() if n not in RETIRED_FIELDS}
+        before = {name: IMPLIED[_within(name)] for name in after if _within(name) in IMPLIED}
+        before |= {n: v for n, v in flatten(old).items() if _within(n) not in RETIRED_FIELDS}
         missing = object()
         differing = [
             f"{name} ({before.get(name, 'absent')!r} then, {after.get(name, 'absent')!r} now)"

@@ -14,6 +14,7 @@ import training_toy as toy
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.training.checkpoint import checkpoint_steps, load_params
+from jaxreason.training.files import settle_config
 from jaxreason.training.loop import TrainConfig, train
 from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
@@ -161,6 +162,21 @@ def test_a_run_without_checkpoints_may_be_configured_anew(tmp_path, straight):
     with pytest.raises(InputError, match="first batch"):
         toy.run(tmp_path, optimizer=other, hook=stop)
     assert_identical(toy.run(tmp_path).state.params, straight[1].state.params)
+
+
+def test_a_base_that_was_brought_up_to_date_is_still_the_base(tmp_path):
+    base = {"kind": "maze", "batch": {"length": 8}}
+    old = {**base, "batch": {"length": 8, "process_index": 0, "process_count": 1}}
+    new = {**base, "batch": {"length": 8, "streams": 1}}
+    for before in (old, {"kind": "preference", "origin": old}):
+        after = {**before, "origin": new} if "origin" in before else new
+        settle_config(tmp_path, {"beta": 1, "origin": before}, begun=False)
+        settle_config(tmp_path, {"beta": 1, "origin": after}, begun=True)
+        wrong = {**new, "batch": {"length": 8, "streams": 2}}
+        (tmp_path / "config.json").write_text(json.dumps({"beta": 1, "origin": old}))
+        with pytest.raises(InputError, match=r"origin\.batch\.streams \(1 then, 2 now\)"):
+            settle_config(tmp_path, {"beta": 1, "origin": wrong}, begun=True)
+        (tmp_path / "config.json").unlink()
 
 
 def test_config_json_of_another_kind_is_never_replaced(tmp_path):
