@@ -158,7 +158,7 @@ def test_a_run_is_found_by_its_path_and_its_codec_is_that_of_its_parameters(run)
         load_image_codec(directory, step=7)
 
 
-def test_a_codec_s_batches_do_not_show(params, tmp_path):
+def test_a_codec_s_batches_do_not_show(params, tmp_path, monkeypatch):
     source = picture_source(DATA)
     codec = MagvitCodec(MODEL, params, DATA.picture, batch_size=4)
     images = source.images(range(7))
@@ -172,7 +172,12 @@ def test_a_codec_s_batches_do_not_show(params, tmp_path):
 
     cache = tmp_path / "codes.npz"
     wanted = codec.encode(source.images(range(64)))
+    with monkeypatch.context() as second:
+        second.setattr(jax, "process_index", lambda: 1)
+        np.testing.assert_array_equal(encode_source(codec, source, cache, chunk=30), wanted)
+    assert not cache.exists(), "process 0 writes, and no other, as two would mix"
     np.testing.assert_array_equal(encode_source(codec, source, cache, chunk=30), wanted)
+    assert cache.exists()
     np.testing.assert_array_equal(encode_source(codec, source, cache), wanted)
     other = picture_source(replace(DATA, seed=1))
     with pytest.raises(InputError, match="holds codes of another codec or of other pictures"):

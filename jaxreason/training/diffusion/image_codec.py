@@ -154,7 +154,7 @@ def encode_source(
         codec: the tokenizer.
         source: the pictures.
         cache: an .npz file to read them from, if it is of this codec and source, and to write them
-            to; None keeps them in memory only.
+            to, which process 0 does; None keeps them in memory only.
         chunk: pictures in memory at once.
 
     Raises:
@@ -177,6 +177,6 @@ def encode_source(
         for first in range(0, len(indices), chunk)
     ]
     codes = np.concatenate(parts)
-    if path is not None:
+    if path is not None and jax.process_index() == 0:
         write_arrays(path, {"codes": codes}, about)
     return codes
