@@ -16,7 +16,7 @@ import numpy as np
 from grain.experimental import ThreadPrefetchDatasetIterator
 
 from jaxreason.data.batch_config import BatchConfig
-from jaxreason.data.shares import check_share, share_rows
+from jaxreason.data.shares import check_share, check_streams, share_rows
 from jaxreason.data.streams import ExampleStream
 from jaxreason.errors import InputError
 
@@ -46,8 +46,9 @@ def training_batches(
 ) -> "TrainingBatches":
     """A stream of batches `tokens, targets_mask, segments, positions`, numpy [rows, length].
 
-    The shares of a batch together are, in order, the batch that a single share with the same number
-    of streams makes. All end at the same step.
+    The shares of a batch, joined in their order, are the batch that a single share with the same
+    number of streams makes; `sharding.placement` says on which rows of a mesh they come to lie. All
+    end at the same step.
 
     Iterators have `get_state` / `set_state` (plain JSON) and save themselves in an Orbax
     checkpoint; a restored iterator yields the same batches bit for bit, also from the middle of a
@@ -202,7 +203,8 @@ class _PlannedBatches(grain.IterDataset):
         self._config = config
         self._pad_id = pad_id
         self._order = _Shuffle(grain.MapDataset.source(source), config.seed)
-        self._own = share_rows("streams", config.streams, share_index, share_count)
+        check_streams(config.streams, share_count)
+        self._own = share_rows("batch.streams", config.streams, share_index, share_count)
         self._last_batch = functools.cache(self._count_others)
         # JSON turns tuples into lists; compare like with like.
         self.identity = {

@@ -18,6 +18,21 @@ def check_share(share_index: int, share_count: int) -> None:
         )
 
 
+def check_streams(streams: int, share_count: int) -> None:
+    """That the streams of packed rows can be divided among the shares.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if streams % share_count:
+        raise InputError(
+            f"batch.streams is {streams}; it must be a multiple of {share_count}, the number of "
+            "shares the processes have: a run goes on with as many processes as divide it (a "
+            "single one, with any devices, always does), so set it when a run begins that is to "
+            f"grow: --batch.streams {share_count * streams}"
+        )
+
+
 def share_rows(name: str, total: int, share_index: int, share_count: int) -> range:
     """The rows of a share among `total`.
 

@@ -106,11 +106,7 @@ class UploadingStore:
     """
 
     def __init__(self, root: ObjectPath, keep_last: int, keep_every: int) -> None:
-        if jax.process_count() > 1:
-            raise InputError(
-                f"checkpoints of {jax.process_count()} processes cannot be written to {root}: "
-                "expected a gs:// URL, or a folder that all of them see (a mounted bucket too)"
-            )
+        check_store(root)
         self._root, self._keep_last, self._keep_every = root, keep_last, keep_every
         self._folder = tempfile.TemporaryDirectory(prefix="jaxreason-")
         self._worker = ThreadPoolExecutor(1)
@@ -138,6 +134,19 @@ class UploadingStore:
         """Remove the temporary folder."""
         self._worker.shutdown()
         self._folder.cleanup()
+
+
+def check_store(root: Path | ObjectPath) -> None:
+    """That the processes there are can write checkpoints below `root`.
+
+    Raises:
+        InputError: there are several, and it is neither a folder nor at gs://.
+    """
+    if jax.process_count() > 1 and not _is_written_by_orbax(root):
+        raise InputError(
+            f"checkpoints of {jax.process_count()} processes cannot be written to {root}: "
+            "expected a gs:// URL, or a folder that all of them see (a mounted bucket too)"
+        )
 
 
 def store_of(root: Path, keep_last: int, keep_every: int) -> DirectStore | UploadingStore:

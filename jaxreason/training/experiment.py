@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.data import BatchConfig, MazeData, maze_source, training_batches
+from jaxreason.data.shares import check_streams
 from jaxreason.errors import InputError
 from jaxreason.mazes import Problem
 from jaxreason.models import Transformer, TransformerConfig
@@ -31,6 +32,7 @@ from jaxreason.training.judging import ambient
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.parts import TrainingParts, next_token_shapes
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import read_config
 from jaxreason.types import Completions, Params
 
@@ -171,9 +173,11 @@ def run_experiment(
         InputError: fields that do not fit each other, or a directory of another experiment.
         FailureError: see `training.loop.train`.
     """
+    check_run_directory(run_directory, experiment.train.tensorboard)
     mesh = experiment_mesh(experiment)
     share = data_share(mesh)
     e = with_streams(experiment, run_directory, share.count)
+    check_streams(e.batch.streams, share.count)
     parts = e.parts(mesh)
     batch = run_batch(e, mesh)
     fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}

@@ -88,11 +88,8 @@ class MetricsFile:
         self, directory: Path, resume_step: int, tensorboard: bool = False, write: bool = True
     ) -> None:
         self._path = directory / "metrics.jsonl" if write else Path(os.devnull)
-        if tensorboard and not is_local(directory):
-            raise InputError(
-                f"train.tensorboard=True writes local files, and the run directory is {directory}; "
-                "leave it out"
-            )
+        if tensorboard:
+            check_tensorboard(directory)
         self._board = _summary_writer(directory) if tensorboard and write else None
         if self._path.is_file():
             rows = [row for row in read_metrics(self._path) if row["step"] <= resume_step]
@@ -141,13 +138,28 @@ def _numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
-def _summary_writer(directory: Path) -> Any:
+def check_tensorboard(directory: Path) -> None:
+    """That TensorBoard's files can be written into a run directory.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if not is_local(directory):
+        raise InputError(
+            f"train.tensorboard=True writes local files, and the run directory is {directory}; "
+            "leave it out"
+        )
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX  # noqa: F401
     except ImportError as error:
         raise InputError(
             "train.tensorboard=True needs tensorboardX: pip install 'jaxreason[tensorboard]'"
         ) from error
+
+
+def _summary_writer(directory: Path) -> Any:
+    from tensorboardX import SummaryWriter
+
     return SummaryWriter(str(directory / "tensorboard"))
 
 

@@ -29,6 +29,7 @@ from jaxreason.training.parts import TrainingParts
 from jaxreason.training.post_training import PostTraining, origin_json, problem_source
 from jaxreason.training.preference_data import Preparation, Prepared, prepare
 from jaxreason.training.rollouts import RolloutConfig
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import Run
 from jaxreason.training.state import given_params
 from jaxreason.training.stored_batches import Arrays, StoredBatches
@@ -191,6 +192,7 @@ class PreferenceExperiment(PostTraining):
                 experiment, or completions that give no example.
             FailureError: see `training.loop.train`; no base run.
         """
+        check_run_directory(run_directory, self.train.tensorboard)
         base = self.load_base()
         mesh = self.device_mesh()
         self.check_rows(mesh)

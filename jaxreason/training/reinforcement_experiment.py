@@ -29,12 +29,14 @@ from jaxreason.training.post_training import PostTraining, origin_json, problem_
 from jaxreason.training.program import Program, run_program
 from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
 from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import Run
 from jaxreason.training.state import (
     TrainState,
     abstract_state,
     are_shapes,
     given_params,
+    place_params,
     state_from_params,
 )
 from jaxreason.training.step import Step, make_step
@@ -108,6 +110,7 @@ class ReinforcementExperiment(PostTraining):
                 experiment.
             FailureError: see `training.loop.train`; no base run.
         """
+        check_run_directory(run_directory, self.train.tensorboard)
         base = self.load_base()
         mesh = self.device_mesh()
         self.check_rows(mesh)
@@ -246,9 +249,11 @@ class ReinforcementBuilder:
         )
 
     def reference(self) -> Params:
-        """The base model's parameters, as they are at the start, on the mesh."""
-        state = state_from_params(self.params, optax.identity(), jax.random.key(0), self.mesh)
-        return state.params
+        """The base model's parameters, as they are at the start, on the mesh.
+
+        They may be `params` themselves: the state that is trained, and donated, holds copies.
+        """
+        return place_params(self.params, self.mesh)
 
     def rollouts(self) -> RolloutSource:
         """What draws and judges completions."""

@@ -165,7 +165,10 @@ def test_dropping_everything_is_an_error_not_an_endless_loop(epochs):
         ({"share_index": 2, "share_count": 2}, "share_index is 2"),
         ({"streams": 2}, r"batch_size is 3; it must be a multiple of streams \(2\)"),
         ({"streams": -1}, "streams is -1"),
-        ({"streams": 3, "share_count": 2}, "streams is 3; it must be a multiple of 2"),
+        (
+            {"streams": 3, "share_count": 2},
+            r"batch\.streams is 3; it must be a multiple of 2, .* begins .* --batch\.streams 6",
+        ),
         ({"batch_size": 99, "streams": 99}, "60 examples for 99 streams"),
         ({"packing": "buckets", "buckets": (32, 16, 64)}, r"buckets is \(32, 16, 64\)"),
         ({"packing": "buckets", "buckets": (16, 32)}, "the last is the row length 64"),

@@ -34,6 +34,7 @@ from jaxreason.training.diffusion.supervised import diffusion_parts, task_batche
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.parts import TrainingParts
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.types import Objective, Params
 
 DEFAULT_ROWS = {"draw_maze": 4, "draw_solution": 4, "read_plan": 4, "read_maze": 2, "plan": 2}
@@ -198,6 +199,7 @@ class MaskedDiffusionExperiment:
         from jaxreason.training.diffusion.held_out import held_out_numbers
         from jaxreason.training.diffusion.kept_codec import keep_codec
 
+        check_run_directory(run_directory, self.train.tensorboard)
         mesh = self.device_mesh()
         check_rows(self.batch_rows(), self.train.accumulation, mesh)
         model, initial = self.transformer(), self.initial_params()

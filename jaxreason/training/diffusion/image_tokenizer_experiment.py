@@ -33,6 +33,7 @@ from jaxreason.training.diffusion.image_tokenizer_report import write_tokenizer_
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.parts import TrainingParts
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.types import Params
 
 
@@ -88,6 +89,7 @@ class ImageTokenizerExperiment:
             InputError: fields that do not fit each other, or a directory of another experiment.
             FailureError: see `training.loop.train`.
         """
+        check_run_directory(run_directory, self.train.tensorboard)
         shape = self.mesh.shape(jax.device_count())
         mesh = None if math.prod(shape) == 1 else make_mesh(self.mesh)
         parts = self.parts(mesh)

@@ -31,6 +31,7 @@ from jaxreason.training.diffusion.supervised import diffusion_parts, task_batche
 from jaxreason.training.loop import TrainConfig, TrainResult, train
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.parts import TrainingParts
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.types import Objective, Params
 
 
@@ -240,6 +241,7 @@ class RecordsExperiment:
         from jaxreason.training.diffusion.kept_codec import keep_codec
         from jaxreason.training.diffusion.records_held_out import record_numbers
 
+        check_run_directory(run_directory, self.train.tensorboard)
         mesh = self.device_mesh()
         check_rows(sum(self.rows.values()), self.train.accumulation, mesh)
         experiment = self.settled()

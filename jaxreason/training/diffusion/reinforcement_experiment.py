@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 from jax.sharding import Mesh
 
 from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD
@@ -52,11 +51,13 @@ from jaxreason.training.loop import TrainResult
 from jaxreason.training.post_training import PostTraining, origin_json
 from jaxreason.training.program import Program, run_program
 from jaxreason.training.rollouts import PromptStream
+from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import Run
 from jaxreason.training.state import (
     abstract_state,
     are_shapes,
     given_params,
+    place_params,
     state_from_params,
 )
 from jaxreason.training.step import make_step
@@ -151,6 +152,7 @@ class DiffusionReinforcementExperiment(PostTraining):
                 experiment.
             FailureError: see `training.loop.train`; no base run.
         """
+        check_run_directory(run_directory, self.train.tensorboard)
         base = self.load_base()
         check_base(base, self.base, self.task)
         mesh = self.device_mesh()
@@ -251,7 +253,8 @@ def diffusion_program(
     key = jax.random.key(e.train.seed)
     reference = None
     if algorithm.needs_reference and not are_shapes(params):
-        reference = state_from_params(params, optax.identity(), jax.random.key(0), mesh).params
+        # The state that is trained, and donated, holds copies.
+        reference = place_params(params, mesh)
     rollouts = DiffusionRollouts(e.rollout, source, e.task, sampler, reward, mesh, clock.measure)
     step = DiffusionReinforcementStep(
         rollouts, algorithm, scorers, update, reference, mesh, clock, e.train.accumulation
