@@ -44,8 +44,15 @@ def over_chunks(
     if not axes:
         return steps(head, hidden, targets)
     tokens = PartitionSpec(*entries)
+
+    def own(head: Any, hidden: Array, targets: Array) -> tuple[Array, Array]:
+        # Marked as each device's own here, outside the loop and before any cast: where this mark
+        # stands, the backward pass sums the gradient over devices.
+        head = jax.tree.map(lambda x: jax.lax.pcast(x, tuple(axes), to="varying"), head)
+        return steps(head, hidden, targets)
+
     mapped = jax.shard_map(
-        steps,
+        own,
         in_specs=(PartitionSpec(), PartitionSpec(*entries, None), tokens),
         out_specs=(tokens, tokens),
         axis_names=axes,
