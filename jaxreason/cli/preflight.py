@@ -1,6 +1,5 @@
 """`jaxreason preflight FILE --topology NAME`: will it fit, and what will it cost, with no TPU."""
 
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -23,8 +22,14 @@ _USAGE = f"""usage: jaxreason preflight FILE --topology NAME [--slices N] [--jso
                    (v5p and tpu7x count TensorCores, two to a chip)
   --slices N       that many slices, joined by the data-centre network (default: 1)
   --json           print one JSON object instead of a table
-  --search         find the largest batch that fits for each remat policy
+  --search         for each remat policy, find the largest batch that fits of those that are a
+                   power of two times the smallest one that the mesh can split
   --FIELD VALUE    any field of the experiment, as for `jaxreason train`
+
+compiled are the programs of a training step: the update and, in reinforcement learning, sampler
+and scores. Not compiled: initialisation, evaluation (validation loss, held-out answers), the
+drawing and scoring of completions before preference learning, and the scores that process rewards
+are made of; their memory is not judged.
 
 exit codes: 0 it fits, 1 it does not fit or cannot be compiled, 2 bad input
 """
@@ -73,12 +78,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _search(experiment: Any, name: str, slices: int, as_json: bool) -> int:
     """Finds batches, prints them; returns 0 if any fits, else 1."""
-    from jaxreason.training.preflight.run import search_batches
+    from jaxreason.training.preflight.run import search_batches, search_json
     from jaxreason.training.preflight.tables import show_search
 
     found = search_batches(experiment, name, slices, _say)
     if as_json:
-        print(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+        print(json.dumps(search_json(found, name, slices), indent=1))
     else:
         show_search(found, sys.stdout)
     return 0 if any(one.rows for one in found) else 1

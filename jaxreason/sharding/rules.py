@@ -26,8 +26,8 @@ class Rule(NamedTuple):
     Attributes:
         pattern: regular expression, searched for in the path (`layers/gate`).
         spec: one entry per dimension.
-        or_replicate: a dimension that its mesh axes do not divide is split over the first of them
-            that do, or replicated, instead of refused.
+        or_replicate: a dimension that its mesh axes do not divide together is split over the
+            longest beginning of them that does, or replicated, instead of refused.
     """
 
     pattern: str

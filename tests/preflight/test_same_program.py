@@ -86,6 +86,30 @@ def test_reinforcement(monkeypatch, tmp_path):
     assert planned["log-probabilities"].calls == 2
     assert planned["policy update"].calls == 2
     assert planned["sampler"].resident["training state"] > planned["sampler"].arguments["rows"]
+    # The base, which is the reference too, lies there all the time.
+    parameters = planned["policy update"].arguments["parameters"]
+    assert all(one.resident["base"] == parameters for one in planned.values())
+
+
+def test_a_base_in_another_dtype_lies_there_twice(tmp_path):
+    base = tmp_path / "config.json"
+    base.write_text(json.dumps(MAZE.as_json()))
+    experiment = ReinforcementExperiment(
+        base=str(tmp_path),
+        params_dtype="bfloat16",
+        problems=32,
+        rollout=RolloutConfig(prompts=8, group=2, max_new_tokens=16),
+    )
+    first = planned_programs(experiment, make_mesh(experiment.mesh))[0]
+    parameters = first.arguments["parameters"]
+    assert first.resident == {"base": 2 * parameters, "base as stored": parameters}
+
+
+def test_the_base_of_supervised_training_stays_on_the_devices():
+    mesh = make_mesh(DIFFUSION.mesh)
+    (fresh,) = planned_programs(DIFFUSION, mesh)
+    (later,) = planned_programs(replace(DIFFUSION, base="run"), mesh)
+    assert (fresh.resident, later.resident) == ({}, {"base": later.arguments["parameters"]})
 
 
 @pytest.mark.parametrize(

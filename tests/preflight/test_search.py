@@ -1,5 +1,6 @@
 """The search for a batch: right for every memory, and sparing with programs."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from jaxreason.data import BatchConfig
 from jaxreason.errors import InputError
 from jaxreason.training.diffusion.records_experiment import RecordsExperiment
 from jaxreason.training.experiment import MazeExperiment
-from jaxreason.training.preflight.analysis import Report
+from jaxreason.training.preflight import run
+from jaxreason.training.preflight.analysis import Estimate, Report
 from jaxreason.training.preflight.search import POLICIES, search, sized
 from jaxreason.training.program import TrainConfig
 
@@ -61,6 +63,30 @@ def test_rows_of_tasks_keep_their_proportions_and_fill_the_devices():
     size = sized(experiment, 8, 2)
     assert size.experiment.rows == {"lm_chat": 32, "mmu": 16}
     assert (size.rows % 8, size.options) == (0, "--rows lm_chat 32 mmu 16")
+
+
+def test_every_size_tried_is_a_multiple_of_the_streams():
+    batch = replace(EXPERIMENT.batch, batch_size=24, streams=3)
+    asked = []
+    found = search(replace(EXPERIMENT, batch=batch), WAYS, judged(100, [100] * 4, asked))
+    assert {rows % 12 for _, rows in asked} == {0}
+    # 3 x 2 rows a device fit, 3 x 4 do not.
+    assert (found[0].rows, found[0].rows_per_device) == (24, 6)
+
+
+def test_the_json_of_a_search_ranks_as_the_table_does(monkeypatch):
+    found = search(EXPERIMENT, WAYS, judged(100, [300, 200, 100, 50], []))
+    for one in found:
+        one.report.estimate = Estimate(2.0, 1.0, 0.0, 0.0, model=1.0)
+    monkeypatch.setattr(run, "_libtpu_version", lambda: "0")
+    document = run.search_json(found, "v5e-4", 2)
+    assert (document["schema"], document["topology"]) == (2, {"name": "v5e-4", "slices": 2})
+    assert [one["rows"] for one in document["search"]] == [8, 16, 32, 64]
+    first = document["search"][0]
+    assert (first["policy"], first["options"]) == ("none", found[0].options)
+    estimate = first["program"]["estimate"]
+    assert (estimate["seconds"], estimate["bound"], estimate["mfu"]) == (2.0, "compute", 0.5)
+    assert json.loads(json.dumps(document)) == document
 
 
 def test_accumulation_divides_what_a_device_holds_at_once():

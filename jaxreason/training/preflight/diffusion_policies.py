@@ -16,9 +16,9 @@ from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.preflight.policies import (
     Held,
     Shapes,
+    base_bytes,
     first_problems,
     placed_base,
-    reference_bytes,
     shape,
     split_rows,
 )
@@ -45,7 +45,7 @@ def diffusion_reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planne
     key = jax.eval_shape(lambda: jax.random.key(0))
     answers = jax.eval_shape(step.rollouts.sampler, base.params, prompts, key)
     length = prompts["tokens"].shape[1] + (0 if drawing else answers.tokens.shape[1])
-    held = Held(mesh, program.abstract(), reference_bytes(step.algorithm, base))
+    held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
     per_token = training_flops_per_token(base.params, length, causal=False)
     learned, scored = _noised_shapes(step, rollout.rows, length)
     found = [
@@ -56,7 +56,7 @@ def diffusion_reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planne
             split_rows(learned, rollout.minibatches),
             per_token * scored["masked"].shape[1],
             step.algorithm.updates * rollout.minibatches,
-            {"reference": held.reference} if held.reference else {},
+            held.base,
         ),
         held.call("sampler", step.rollouts.sampler, base.params, prompts, keyed=True),
     ]

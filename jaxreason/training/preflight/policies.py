@@ -45,8 +45,30 @@ def placed_base(experiment: Any, mesh: Mesh) -> Run:
     base = experiment.base_shapes()
     dtype = jnp.dtype(experiment.params_dtype)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), base.params)
-    shardings = match_rules(TRANSFORMER_RULES, shapes, mesh)
-    return base._replace(params=jax.tree.map(_with_sharding, shapes, shardings))
+    return base._replace(params=on_mesh(shapes, mesh))
+
+
+def base_bytes(experiment: Any, base: Run, mesh: Mesh) -> dict[str, int]:
+    """Bytes on one device of the base's parameters, which stay there for the whole run: the state
+    that is trained begins as a copy of them, and a frozen reference is them.
+
+    Args:
+        experiment: that starts from it.
+        base: of `placed_base`.
+        mesh: the devices.
+    """
+    read = on_mesh(experiment.base_shapes().params, mesh)
+    same = all(
+        one.dtype == other.dtype
+        for one, other in zip(jax.tree.leaves(read), jax.tree.leaves(base.params), strict=True)
+    )
+    found = {"base": device_bytes(read)}
+    return found if same else found | {"base as stored": device_bytes(base.params)}
+
+
+def on_mesh(shapes: Any, mesh: Mesh) -> Any:
+    """Parameters of a model with their layout on the mesh."""
+    return jax.tree.map(_with_sharding, shapes, match_rules(TRANSFORMER_RULES, shapes, mesh))
 
 
 def _with_sharding(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
@@ -65,12 +87,12 @@ class Held:
     Attributes:
         mesh: the devices.
         state: of the training.
-        reference: bytes of the frozen reference on one device.
+        base: of `base_bytes`.
     """
 
     mesh: Mesh
     state: TrainState
-    reference: int
+    base: Mapping[str, int]
 
     def call(
         self,
@@ -104,12 +126,12 @@ class Held:
                 return jax.jit(function).lower(*arguments)
 
         own = device_bytes(params)
-        held = sum(state_bytes(self.state).values()) + self.reference - own
+        held = sum(state_bytes(self.state).values()) - own
         return Planned(
             name=name,
             lower=lower,
             arguments={"parameters": own, "rows": batch_bytes(given, self.mesh)},
-            resident={"training state": max(held, 0)},
+            resident={"training state": max(held, 0), **self.base},
             flops=flops,
             calls=calls,
             donated=0,
@@ -124,11 +146,6 @@ def first_problems(count: int, rows: int, seed: int) -> list[int]:
 def split_rows(shapes: Mapping[str, Any], parts: int) -> Shapes:
     """One of so many equal parts of the rows."""
     return {n: shape(x.shape[0] // parts, *x.shape[1:], dtype=x.dtype) for n, x in shapes.items()}
-
-
-def reference_bytes(algorithm: Any, base: Run) -> int:
-    """Bytes of the frozen reference on one device; 0 without one."""
-    return device_bytes(base.params) if algorithm.needs_reference else 0
 
 
 def reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
@@ -151,7 +168,7 @@ def reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     longest = int(prompts["lengths"].max()) + rollout.max_new_tokens
     length = LENGTH_STEP * -(-longest // LENGTH_STEP)
     core = next_token_shapes(rollout.rows, length)
-    held = Held(mesh, program.abstract(), reference_bytes(step.algorithm, base))
+    held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
     per_token = training_flops_per_token(base.params, length)
     forward = per_token * rollout.rows * length / 3
     found = _updates(step, held, rollout, core, per_token)
@@ -177,7 +194,7 @@ def _updates(
     often = rollout.epochs * rollout.minibatches
     part = split_rows(_learned_shapes(step, core, rows, length), rollout.minibatches)
     policy, auxiliary = held.state._replace(auxiliary=None), held.state.auxiliary
-    beside = {"reference": held.reference} if held.reference else {}
+    beside = dict(held.base)
     second = {"second network": device_bytes(auxiliary)} if auxiliary is not None else {}
     found = [
         update_program(

@@ -9,7 +9,7 @@ from jaxreason.training.completions import solutions
 from jaxreason.training.parts import next_token_shapes
 from jaxreason.training.post_training import problem_source
 from jaxreason.training.preference_experiment import METHODS
-from jaxreason.training.preflight.policies import Shapes, placed_base, shape
+from jaxreason.training.preflight.policies import Shapes, base_bytes, placed_base, shape
 from jaxreason.training.preflight.programs import Planned, supervised_programs
 from jaxreason.training.rollouts import LENGTH_STEP
 
@@ -26,7 +26,7 @@ def preference_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     e.check_rows(mesh)
     base = placed_base(e, mesh)
     parts = e.parts_for(base, base.params, _example_shapes(e, base))
-    return supervised_programs(parts, mesh, e.train.accumulation)
+    return supervised_programs(parts, mesh, e.train.accumulation, base_bytes(e, base, mesh))
 
 
 def _example_shapes(e: Any, base: Any) -> Shapes:

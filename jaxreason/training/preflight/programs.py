@@ -54,7 +54,13 @@ def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
 
 def _programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     if hasattr(experiment, "parts"):
-        return supervised_programs(experiment.parts(mesh), mesh, experiment.train.accumulation)
+        parts, accumulation = experiment.parts(mesh), experiment.train.accumulation
+        resident = {}
+        if getattr(experiment, "base", ""):
+            # The state begins as a copy of a base's parameters, which stay where they are.
+            state = abstract_state(parts.model_init, parts.optimizer, mesh, parts.rules)
+            resident = {"base": device_bytes(state.params)}
+        return supervised_programs(parts, mesh, accumulation, resident)
     if experiment.kind == "reinforcement":
         from jaxreason.training.preflight.policies import reinforcement_programs
 
@@ -75,8 +81,10 @@ def _programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     )
 
 
-def supervised_programs(parts: TrainingParts, mesh: Mesh, accumulation: int) -> list[Planned]:
-    """The training step for each shape that a batch can have."""
+def supervised_programs(
+    parts: TrainingParts, mesh: Mesh, accumulation: int, resident: Mapping[str, int] | None = None
+) -> list[Planned]:
+    """The training step for each shape that a batch can have; `resident` as in `Planned`."""
     step = make_step(parts.objective, parts.optimizer, mesh, parts.rules, accumulation)
     state = abstract_state(parts.model_init, parts.optimizer, mesh, parts.rules)
     several = len(parts.batch_shapes) > 1
@@ -84,7 +92,9 @@ def supervised_programs(parts: TrainingParts, mesh: Mesh, accumulation: int) -> 
     for shapes in parts.batch_shapes:
         first = next(iter(shapes.values())).shape
         name = f"training step {'x'.join(map(str, first))}" if several else "training step"
-        found.append(update_program(name, step, state, shapes, parts.flops_per_token))
+        found.append(
+            update_program(name, step, state, shapes, parts.flops_per_token, 1.0, resident)
+        )
     return found
 
 

@@ -68,11 +68,38 @@ class Preflight:
             },
             "mesh": self.mesh,
             "versions": {"jax": jax.__version__, "libtpu": _libtpu_version()},
-            "programs": [_report_json(report) for report in self.reports],
+            "programs": [report_json(report) for report in self.reports],
         }
 
 
-def _report_json(report: Report) -> dict[str, Any]:
+def search_json(found: list[Found], name: str, slices: int = 1) -> dict[str, Any]:
+    """One JSON object of a search.
+
+    `schema` (2), `topology` {name, slices}, `versions` {jax, libtpu} and `search`, a list of
+    {policy, rows (0 if none fits), rows_per_device (of a micro-batch), options (of the command
+    line), compiled (programs), program (as in `Preflight.as_json`: of the largest batch that fits,
+    or of the smallest)}.
+    """
+    return {
+        "schema": SCHEMA,
+        "topology": {"name": name, "slices": slices},
+        "versions": {"jax": jax.__version__, "libtpu": _libtpu_version()},
+        "search": [
+            {
+                "policy": one.policy,
+                "rows": one.rows,
+                "rows_per_device": one.rows_per_device,
+                "options": one.options,
+                "compiled": one.compiled,
+                "program": report_json(one.report),
+            }
+            for one in found
+        ],
+    }
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """The entry of one program; see `Preflight.as_json`."""
     found = dataclasses.asdict(report)
     if (estimate := report.estimate) is not None:
         found["estimate"] |= {
@@ -104,7 +131,7 @@ def search_batches(
     slices: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Found]:
-    """For each remat policy the largest batch that fits these slices; see `search`.
+    """For each remat policy the largest batch tried that fits these slices; see `search`.
 
     Arguments and errors as for `preflight`.
     """
@@ -125,7 +152,12 @@ def preflight(
     slices: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Preflight:
-    """Compile every program that `experiment.run` would call on these slices.
+    """Compile the programs of a training step of `experiment.run` for these slices.
+
+    The update, and in reinforcement learning sampler, log-probabilities and values. Not compiled:
+    what is called besides, which may need more memory than a step does. That is initialisation,
+    evaluation (validation loss, answers to held-out problems), drawing and scoring completions
+    before preference learning, and the scores that process rewards are made of.
 
     Call `sharding.topologies.prepare_libtpu` before JAX is imported.
 

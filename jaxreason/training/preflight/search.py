@@ -1,4 +1,4 @@
-"""The largest batch that fits, for each remat policy, by compiling few programs."""
+"""The largest power of two times the smallest batch that fits, for each remat policy."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -35,7 +35,8 @@ class Found:
 
     Attributes:
         policy: of `model.remat`; "" for a model without.
-        rows: the largest batch that fits, over all devices; 0 if even the smallest does not.
+        rows: the largest that fits of the batches tried, over all devices; 0 if even the smallest
+            does not.
         rows_per_device: of a micro-batch.
         options: fields to set on the command line.
         report: of that batch, or of the smallest if none fits.
@@ -56,8 +57,9 @@ def search(
     judge: Callable[[Any], Report],
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Found]:
-    """The largest batch that fits for each remat policy; batches are doubled from the smallest.
+    """The largest batch that fits for each remat policy, of a power of two times the smallest.
 
+    Sizes between, such as three times the smallest, are not tried, nor more than `LARGEST` times.
     Memory grows with the batch and falls from policy to policy, so each policy begins where the
     one before ended; what a program said of its memory foretells which size to try next.
 
@@ -70,7 +72,9 @@ def search(
     Raises:
         InputError: an experiment whose batch has no size of its own.
     """
-    parts = ways * experiment.train.accumulation
+    micro = ways * experiment.train.accumulation
+    # Every size tried is a multiple of the packers that fill its rows.
+    parts = math.lcm(micro, getattr(getattr(experiment, "batch", None), "streams", 0) or 1)
     policies = POLICIES if hasattr(getattr(experiment, "model", None), "remat") else ("",)
     found: list[Found] = []
     start = 1
@@ -84,7 +88,7 @@ def search(
         remat = f"--model.remat {policy} " if policy else ""
         rows = size.rows if multiple else 0
         options = remat + size.options
-        found.append(Found(policy, rows, rows / parts, options, report, compiled))
+        found.append(Found(policy, rows, rows / micro, options, report, compiled))
         start = max(multiple, 1)
     return found
 
@@ -135,8 +139,8 @@ FIXED = ("parameters", "optimizer", "masks", "counters", "program")
 def sized(experiment: Any, parts: int, multiple: int) -> Size:
     """The experiment with `multiple` times its smallest batch.
 
-    The smallest is one row for each of `parts` (devices that split the rows x micro-batches); where
-    rows have tasks, their proportions stay.
+    The smallest is one row for each of `parts` (devices that split the rows x micro-batches, or a
+    multiple of it that `batch.streams` divides too); where rows have tasks, their proportions stay.
 
     Raises:
         InputError: an experiment whose batch has no size of its own.
