@@ -75,7 +75,7 @@ class Transformer:
         """An empty cache for `batch` rows of up to `capacity` tokens."""
         return empty_cache(self.config, batch, capacity)
 
-    def by_layer(self, params: Params) -> Params:
+    def unstacked(self, params: Params) -> Params:
         """The same parameters for `apply` with a cache, those of unrolled layers one by one.
 
         A loop that calls `apply` many times holds these: out of stacked ones the compiler would

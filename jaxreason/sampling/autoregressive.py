@@ -85,7 +85,7 @@ def autoregressive(
 
     @jax.jit
     def decode(params: Params, prompts: Batch, key: PRNGKeyArray) -> Completions:
-        params = model.by_layer(params)
+        params = model.unstacked(params)
         lengths = jnp.repeat(prompts["lengths"], samples, axis=0)
         logits, cache = _prefill(model, params, prompts, samples)
         rows = lengths.shape[0]

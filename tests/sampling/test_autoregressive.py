@@ -1,5 +1,7 @@
 """Decoding with a cache is the model applied to ever longer sequences, row by row."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from jaxreason.errors import InputError
 from jaxreason.models import AttentionSpec, Transformer, TransformerConfig
 from jaxreason.sampling import autoregressive, truncate
+from jaxreason.sampling.autoregressive import NEW_TOKENS_PER_SIZE
 
 VOCABULARY, PAD, EOS = 23, 0, 1
 CONFIG = TransformerConfig(
@@ -93,6 +96,25 @@ def test_cached_logits_equal_uncached_logits_in_uneven_steps(model, params, unca
         seen.append(model.unembed(params, hidden))
         at += count
     np.testing.assert_allclose(np.concatenate(seen, axis=1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_unrolled_layers_and_a_cache_that_grows_change_nothing(params, prompts):
+    """Scanned layers' caches are stacked and have room for everything from the start."""
+    # The end token is seldom likely.
+    params = {**params, "head": params["head"].at[:, EOS].set(0.0)}
+    scanned, unrolled = (
+        autoregressive(
+            Transformer(replace(CONFIG, unroll=unroll)),
+            max_new_tokens=2 * NEW_TOKENS_PER_SIZE + 3,
+            eos=EOS,
+            pad=PAD,
+            samples=2,
+        )(params, prompts, jax.random.key(6))
+        for unroll in (1, CONFIG.layers)
+    )
+    assert scanned.lengths.max() > NEW_TOKENS_PER_SIZE + 2  # Some rows outlive the first size.
+    np.testing.assert_array_equal(unrolled.tokens, scanned.tokens)
+    np.testing.assert_allclose(unrolled.log_probabilities, scanned.log_probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

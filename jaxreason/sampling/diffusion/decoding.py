@@ -81,18 +81,12 @@ def fill_in(
         key: for temperature and random remasking.
     """
     calls = calls_of(model, config, blocks)
+    if config.cache != "none":
+        params = model.unstacked(params)
     # Padding that is seen is no padding.
     keys = jnp.ones_like(canvas.keys) if config.mask_mode == "full" else canvas.keys
     view = View(params, _branches(config, keys), _branches(config, canvas.positions))
-    zeros = jnp.zeros(canvas.tokens.shape, jnp.float32)
-    rows = canvas.tokens.shape[0]
-    state = Filled(
-        tokens=canvas.tokens,
-        log_probabilities=zeros,
-        order=jnp.full(canvas.tokens.shape, -1, jnp.int32),
-        steps=jnp.zeros((rows,), jnp.int32),
-        done=jnp.zeros((rows,), bool),
-    )
+    state = _unfilled(canvas)
     cache = calls.prepare(view, _branch_tokens(config, ids, canvas, state.tokens))
 
     def unfinished(state: Filled) -> Bool[Array, ""]:
@@ -119,6 +113,18 @@ def fill_in(
 
         carry = jax.lax.while_loop(go_on, advance, carry)
     return carry[1]
+
+
+def _unfilled(canvas: Canvas) -> Filled:
+    """The canvas before the first step."""
+    rows = canvas.tokens.shape[0]
+    return Filled(
+        tokens=canvas.tokens,
+        log_probabilities=jnp.zeros(canvas.tokens.shape, jnp.float32),
+        order=jnp.full(canvas.tokens.shape, -1, jnp.int32),
+        steps=jnp.zeros((rows,), jnp.int32),
+        done=jnp.zeros((rows,), bool),
+    )
 
 
 def _block_runner(

@@ -17,8 +17,9 @@ PROMPTS = ([7, 22, 35, 48], [3, 1, 4, 1, 5, 9, 2], [11], [40, 2])
 KEY = jax.random.key(0)
 
 
-def model_of(layers, attention="bidirectional"):
-    return Transformer(golden_llada.golden_config(layers=layers, attention=attention))
+def model_of(layers, attention="bidirectional", unroll=1):
+    config = golden_llada.golden_config(layers=layers, attention=attention, unroll=unroll)
+    return Transformer(config)
 
 
 def batch(rows, width=0, junk=0):
@@ -95,7 +96,7 @@ def test_the_prefix_cache_is_exact_with_more_blocks_than_widths():
 @pytest.mark.parametrize("cache", ["none", "block"])
 def test_block_diffusion_is_exact_with_a_cache_at_any_depth(cache):
     """Blocks are counted from a row's start: prompts end inside them, as in training."""
-    model = model_of(2, "block_causal")
+    model = model_of(2, "block_causal", unroll=2)
     logits_of = logits_function(model, golden_llada.golden_params(model.config), "block_causal", 4)
     settings = {"length": 8, "block": 4, "guidance": 0.5, "threshold": 0.25}
     out = decode(model, batch(PROMPTS, width=10, junk=3), cache=cache, **settings)
