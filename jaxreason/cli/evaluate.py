@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -88,26 +89,34 @@ def run(argv: Sequence[str]) -> None:
     diffusion = hasattr(read_experiment(arguments.run), "blocks")
     _refuse(arguments, _NEXT_TOKEN if diffusion else _DIFFUSION, diffusion)
     settings = _diffusion_settings(arguments) if diffusion else _settings(arguments, chosen)
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    from jaxreason.evaluation.diffusion.evaluating import evaluate_diffusion_run
-    from jaxreason.evaluation.diffusion.terminal import diffusion_table
     from jaxreason.evaluation.documents import dump
-    from jaxreason.evaluation.pipeline import evaluate_run
-    from jaxreason.evaluation.terminal import evaluation_table
     from jaxreason.training.allocator import keep_freed_memory
     from jaxreason.training.cache import enable_compilation_cache
 
     enable_compilation_cache()
     keep_freed_memory()
+    document, path = _evaluate(arguments, settings, diffusion)
+    if arguments.json:
+        print(dump(document), end="")
+    else:
+        _show(document, path, diffusion)
+
+
+def _evaluate(arguments: Evaluate, settings: Any, diffusion: bool) -> tuple[dict[str, Any], Path]:
+    """The document and its path, with a bar on standard error meanwhile."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from jaxreason.evaluation.diffusion.evaluating import evaluate_diffusion_run
+    from jaxreason.evaluation.pipeline import evaluate_run
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("loading the checkpoint", total=None)
         evaluate: Any = evaluate_diffusion_run if diffusion else evaluate_run
-        document, path = evaluate(
+        return evaluate(
             arguments.run,
             settings,
             name=arguments.name,
@@ -116,9 +125,15 @@ def run(argv: Sequence[str]) -> None:
                 task, description=label, completed=done, total=total
             ),
         )
-    if arguments.json:
-        print(dump(document), end="")
-        return
+
+
+def _show(document: dict[str, Any], path: Path, diffusion: bool) -> None:
+    """The table on standard output."""
+    from rich.console import Console
+
+    from jaxreason.evaluation.diffusion.terminal import diffusion_table
+    from jaxreason.evaluation.terminal import evaluation_table
+
     out = Console()
     out.print(diffusion_table(document) if diffusion else evaluation_table(document))
     if diffusion:

@@ -1,8 +1,7 @@
 """A model evaluated: problems, completions, verdicts, one JSON document (`documents`)."""
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,22 +12,18 @@ import numpy as np
 from jaxreason.errors import InputError
 from jaxreason.evaluation.documents import SCHEMA, dump
 from jaxreason.evaluation.environment import environment
-from jaxreason.evaluation.generate import Generated, generate
-from jaxreason.evaluation.judge import Judged, judge_completions, trace_length
+from jaxreason.evaluation.measuring import SamplerFactory, completer, measure
 from jaxreason.evaluation.settings import (
     EvaluationSettings,
     Solved,
     default_limit,
     draw_problems,
 )
-from jaxreason.evaluation.tables import bin_edges, default_bin_width, summarise
+from jaxreason.evaluation.tables import default_bin_width
 from jaxreason.mazes import MazeConfig
 from jaxreason.paths import as_path
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params, Sampler
-
-SamplerFactory = Callable[[float, int, int], Sampler]
-"""(temperature, samples, max_new_tokens) to a sampler."""
 
 
 def evaluate(
@@ -65,48 +60,13 @@ def evaluate(
     Raises:
         InputError: no generator can exist at this size.
     """
-    problems, skipped = draw_problems(settings, maze, tie_break)
-    if not problems:
-        reasons = "; ".join(f"{item['generator']}: {item['reason']}" for item in skipped)
-        raise InputError(f"generators: none can be evaluated at this size ({reasons})")
+    problems, skipped = _problems(settings, maze, tie_break)
     limit = settings.max_new_tokens or default_limit(problems, regime)
     make_sampler = make_sampler or _autoregressive(model, vocabulary)
-    pooled = [pair for group in problems.values() for pair in group]
     bin_width = settings.bin_width or default_bin_width(maze.width, maze.height)
-    edges = bin_edges([trace_length(trace.events) for _, trace in pooled], bin_width)
-    results: list[dict[str, Any]] = []
-    examples: list[dict[str, Any]] = []
-    seconds = {"generate": 0.0, "judge": 0.0}
-    done, total = 0, len(pooled) * len(settings.temperatures)
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        if on_progress is not None:
-            on_progress(f"temperature {temperature:g}", done, total)
-
-    for temperature in settings.temperatures:
-        samples = settings.samples if temperature > 0 else 1
-        begin = time.perf_counter()
-        generated = generate(
-            make_sampler(temperature, samples, limit),
-            params,
-            vocabulary,
-            [problem for problem, _ in pooled],
-            samples=samples,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            on_batch=advance,
-        )
-        middle = time.perf_counter()
-        judged, shown = _judge_all(
-            generated, problems, temperature, samples, edges, settings, tie_break
-        )
-        results += judged
-        examples += shown
-        seconds["generate"] += middle - begin
-        seconds["judge"] += time.perf_counter() - middle
+    complete = completer(make_sampler, params, vocabulary, problems, settings, limit)
     used = {"max_new_tokens": limit, "bin_width": bin_width}
+    measured = measure(complete, problems, settings, bin_width, tie_break, on_progress)
     return {
         "schema": SCHEMA,
         "name": name,
@@ -120,46 +80,19 @@ def evaluate(
         "height": maze.height,
         "settings": {**json.loads(json.dumps(asdict(settings))), **used},
         "skipped": skipped,
-        "results": results,
-        "examples": examples,
-        "seconds": seconds,
+        **measured,
         "environment": environment(),
     }
 
 
-def _judge_all(
-    generated: Generated,
-    problems: Mapping[str, Sequence[Solved]],
-    temperature: float,
-    samples: int,
-    edges: Sequence[int],
-    settings: EvaluationSettings,
-    tie_break: str,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Results and examples of one temperature; completions come in the order of the problems."""
-    results, examples, first = [], [], 0
-    for generator, group in problems.items():
-        part = _part(generated, first, first + samples * len(group))
-        first += samples * len(group)
-        judged = judge_completions(
-            group, part.words, part.tokens.tolist(), part.finished.tolist(), tie_break
-        )
-        results.append(
-            {
-                "generator": generator,
-                "temperature": temperature,
-                "metrics": summarise(judged, edges),
-                "completions": judged.as_json(),
-            }
-        )
-        examples += _examples(generator, temperature, group, part.words, judged, settings)
-    return results, examples
-
-
-def _part(generated: Generated, first: int, last: int) -> Generated:
-    return Generated(
-        generated.words[first:last], generated.tokens[first:last], generated.finished[first:last]
-    )
+def _problems(
+    settings: EvaluationSettings, maze: MazeConfig, tie_break: str
+) -> tuple[dict[str, list[Solved]], list[dict[str, str]]]:
+    problems, skipped = draw_problems(settings, maze, tie_break)
+    if not problems:
+        reasons = "; ".join(f"{item['generator']}: {item['reason']}" for item in skipped)
+        raise InputError(f"generators: none can be evaluated at this size ({reasons})")
+    return problems, skipped
 
 
 def _autoregressive(model: Any, vocabulary: Any) -> SamplerFactory:
@@ -176,41 +109,6 @@ def _autoregressive(model: Any, vocabulary: Any) -> SamplerFactory:
         )
 
     return make
-
-
-def _examples(
-    generator: str,
-    temperature: float,
-    group: Sequence[Solved],
-    words: Sequence[Sequence[str]],
-    judged: Judged,
-    settings: EvaluationSettings,
-) -> list[dict[str, Any]]:
-    """The first few solved and the first few failed problems, at the first temperature only."""
-    if temperature != settings.temperatures[0]:
-        return []
-    chosen = []
-    for solved in (True, False):
-        places = [place for place, valid in enumerate(judged.plan_valid) if valid == solved]
-        for place in places[: settings.examples]:
-            problem, trace = group[judged.problem[place]]
-            rows = ["".join(".#"[int(not free)] for free in row) for row in problem.floor]
-            chosen.append(
-                {
-                    "generator": generator,
-                    "temperature": temperature,
-                    "solved": solved,
-                    "problem": {
-                        "rows": rows,
-                        "start": list(problem.start),
-                        "goal": list(problem.goal),
-                    },
-                    "response": " ".join(words[place]),
-                    "events": trace.events.tolist(),
-                    "plan": trace.plan.tolist(),
-                }
-            )
-    return chosen
 
 
 def evaluate_run(

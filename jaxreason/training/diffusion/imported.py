@@ -143,8 +143,7 @@ def import_run(
     dtype = dtype or _stored_dtype(folder)
     kept = llada_metadata(folder)
     config = llada_config(folder, dtype=dtype)
-    offset = kept.image_offset if image_offset is None else image_offset
-    codes = kept.image_codes or (0 if offset is None else 8192)
+    offset, codes = _images(kept, image_offset, image_codes)
     size = _extended(vocabulary_size, config, folder)
     imported = ImportedModel(
         replace(config, vocabulary_size=size),
@@ -152,17 +151,31 @@ def import_run(
         _id("eos", kept.eos if eos is None else eos, LLADA_EOS, config),
         mask_mode or kept.mask_mode,
         offset,
-        codes if image_codes is None else image_codes,
+        codes,
         dtype,
         str(folder),
         _eot(kept.eot if eot is None else eot, config),
         other_settings(folder),
     )
+    _save(run_directory, imported, _params(folder, config, dtype, size, seed))
+    return imported
+
+
+def _images(kept: LladaMetadata, offset: int | None, codes: int | None) -> tuple[int | None, int]:
+    """Id of image code 0 and number of codes: as given, else as the files say."""
+    offset = kept.image_offset if offset is None else offset
+    if codes is not None:
+        return offset, codes
+    return offset, kept.image_codes or (0 if offset is None else 8192)
+
+
+def _params(
+    folder: str | Path, config: TransformerConfig, dtype: Dtype, size: int, seed: int
+) -> Params:
     params = import_llada(folder, config, dtype=dtype)
     if size > config.vocabulary_size:
         params = extend_vocabulary(params, size, jax.random.key(seed))
-    _save(run_directory, imported, params)
-    return imported
+    return params
 
 
 def _extended(wanted: int | None, config: TransformerConfig, folder: str | Path) -> int:
