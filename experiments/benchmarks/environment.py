@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from peer_process import usable_cores
 
 PACKAGES = ("jaxreason", "jax", "jaxlib", "flax", "optax", "numpy", "numba", "grain", "libtpu")
 MATRIX_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
@@ -42,9 +43,8 @@ def processor() -> dict[str, Any]:
                 model = value.strip()
             elif name.strip() == "flags":
                 flags = set(value.split())
-    usable = getattr(os, "sched_getaffinity", None)
-    cores = len(usable(0)) if usable else os.cpu_count()
-    return {"model": model, "cores": cores, "flags": [x for x in MATRIX_FLAGS if x in flags]}
+    found = [x for x in MATRIX_FLAGS if x in flags]
+    return {"model": model, "cores": usable_cores(), "flags": found}
 
 
 def accelerators() -> list[str]:

@@ -6,7 +6,8 @@ Written for one H200 (139 GiB): 0.5 B parameters in the shape of Qwen2.5-0.5B wi
 8 B in MMaDA's shape with masked diffusion, random weights. Each variant runs in a process of its
 own and changes one thing of its baseline, named in `VARIANTS`. A training program without cuDNN's
 attention is an error. A variant that does not fit the memory is a row that says so. Peers are
-transformers' Qwen2 in torch, compiled, with SDPA, on the same device, after ours.
+transformers' Qwen2 in torch, compiled, with SDPA, on the same device, after ours; each says what it
+does otherwise, and beside "as torch" it does nothing otherwise.
 Everything in the table is computed from what was timed; MFU by `jaxreason.training.flops`.
 `--smoke` runs the same code at tiny size on any device, without the check for cuDNN.
 Writes results/gpu.json and results/gpu.md. It has not been run on a GPU yet.
@@ -24,10 +25,11 @@ from typing import Any
 
 import tyro
 from gpu_cases import Case, measure_case
+from gpu_peers import run_peers
 from gpu_table import markdown
-from suite import FOLDER, Peer, PeerError, find_peer
+from suite import FOLDER, PeerError, find_peer
 
-SMALL = Case("0.5 B", changes={"remat": "names"}, batch=8, length=4096, profile=True)
+SMALL = Case("0.5 B", changes={"remat": "names"}, batch=8, length=4096, profile=True, peer=True)
 LARGE = Case(
     "8 B",
     model="mmada_8b",
@@ -36,6 +38,7 @@ LARGE = Case(
     length=2048,
     params_dtype="bfloat16",
     profile=True,
+    peer=True,
 )
 DECODING = Case(
     "0.5 B decoding",
@@ -47,9 +50,11 @@ DECODING = Case(
     params_dtype="bfloat16",
     rounds=3,
 )
+AS_TORCH = "0.5 B, as torch: remat none, all logits at once"
 VARIANTS: tuple[tuple[Case, dict[str, Any]], ...] = (
-    # baseline, what one variant changes of it: "+" adds to the baseline's model or XLA options
+    # baseline, what one variant changes of it
     (SMALL, {}),
+    (SMALL, {"name": AS_TORCH, "changes": {"remat": "none"}, "chunk": 0, "peer": True}),
     (SMALL, {"name": "0.5 B, packed rows (a mask)", "segments": True}),
     (SMALL, {"name": "0.5 B, remat none", "changes": {"remat": "none"}}),
     (SMALL, {"name": "0.5 B, remat dots", "changes": {"remat": "dots"}}),
@@ -71,21 +76,21 @@ VARIANTS: tuple[tuple[Case, dict[str, Any]], ...] = (
         SMALL,
         {
             "name": "0.5 B, no Triton matrix products",
-            "compiler_options": {"xla_gpu_enable_triton_gemm": False},
+            "xla_flags": ("--xla_gpu_enable_triton_gemm=false",),
         },
     ),
     (
         SMALL,
         {
             "name": "0.5 B, latency-hiding scheduler",
-            "compiler_options": {"xla_gpu_enable_latency_hiding_scheduler": True},
+            "xla_flags": ("--xla_gpu_enable_latency_hiding_scheduler=true",),
         },
     ),
     (
         SMALL,
         {
             "name": "0.5 B, no command buffers",
-            "compiler_options": {"xla_gpu_enable_command_buffer": ""},
+            "xla_flags": ("--xla_gpu_enable_command_buffer=",),
         },
     ),
     (LARGE, {}),
@@ -134,7 +139,6 @@ def tiny(case: Case) -> Case:
         length=16,
         new_tokens=8,
         chunk=min(case.chunk, 16),
-        compiler_options={},  # the CPU's compiler does not know them
         cudnn=False,
         rounds=1,
     )
@@ -142,7 +146,10 @@ def tiny(case: Case) -> Case:
 
 def cases(settings: Gpu) -> list[Case]:
     """The variants asked for."""
-    found = [replace(base, **{"profile": not changes, **changes}) for base, changes in VARIANTS]
+    found = [
+        replace(base, **({"profile": False, "peer": False, **changes} if changes else {}))
+        for base, changes in VARIANTS
+    ]
     chosen = [
         case
         for case in found
@@ -155,6 +162,7 @@ def run_case(case: Case, smoke: bool) -> dict[str, Any]:
     """The figures of a case from a process of its own, or what went wrong as `failed`."""
     command = [sys.executable, str(FOLDER / "gpu.py"), "--case", json.dumps(asdict(case))]
     environment = dict(os.environ)
+    environment["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *case.xla_flags])
     if not smoke:
         environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
     with tempfile.TemporaryFile("w+") as errors:
@@ -169,45 +177,6 @@ def run_case(case: Case, smoke: bool) -> dict[str, Any]:
     if "RESOURCE_EXHAUSTED" in told or "out of memory" in told.lower():
         reason = "does not fit the memory"
     return {"case": asdict(case), "failed": reason}
-
-
-def run_peers(found: list[dict[str, Any]], peer: Peer, smoke: bool) -> None:
-    """Adds torch's seconds to the training baselines, in place; each in a process of its own."""
-    names = {SMALL.name, LARGE.name}
-    for figures in found:
-        case = figures["case"]
-        if case["name"] not in names:
-            continue
-        if not peer.has("torch", "transformers"):
-            figures["peer_missing"] = peer.lacks("torch", "transformers")
-            continue
-        print(f"torch: {case['name']}", file=sys.stderr, flush=True)
-        try:
-            with peer.start("gpu_training", peer_settings(case, smoke)) as other:
-                run = other.contestants()["torch compiled"]
-                run(3)
-                seconds = sorted(run(1) for _ in range(case["rounds"]))
-                figures["peer_seconds_per_step"] = seconds[len(seconds) // 2]
-                figures["peer_device"] = other.facts["device"]
-        except PeerError as error:
-            figures["peer_failed"] = str(error).splitlines()[0]
-
-
-def peer_settings(case: dict[str, Any], smoke: bool) -> dict[str, Any]:
-    """The same shape, batch and recomputation for torch."""
-    from jaxreason.models import preset
-    from jaxreason.models.qwen2 import qwen2_settings
-
-    config = preset(case["model"], case["vocabulary"], **case["changes"])
-    return {
-        "config": qwen2_settings(config),
-        "batch": case["batch"],
-        "length": case["length"],
-        "bidirectional": config.attention == "bidirectional",
-        "checkpointing": config.remat == "full",
-        "dtype": case["params_dtype"],
-        "compile": not smoke,
-    }
 
 
 def main(settings: Gpu) -> int:

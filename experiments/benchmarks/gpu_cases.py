@@ -4,6 +4,7 @@ Every case is plain JSON, so that `gpu.py` runs each in a process of its own: wh
 allocated or set is gone before the next.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from jaxreason.objectives.diffusion.masked_cross_entropy import masked_diffusion
 from jaxreason.objectives.next_token import token_losses
 from jaxreason.sampling import autoregressive
 from jaxreason.training.flops import device_peak, training_flops_per_token
+from jaxreason.training.precision import in_float32
 from jaxreason.training.state import state_from_params
 from jaxreason.training.step import make_step
 from jaxreason.types import Batch, Objective, Params
@@ -50,10 +52,11 @@ class Case:
         segments: rows are marked as packed examples, which needs a mask; training is causal
             without.
         params_dtype: of the stored parameters.
-        compiler_options: of XLA.
+        xla_flags: what `XLA_FLAGS` has to hold before the process starts.
         cudnn: refuse a program without cuDNN's attention.
         rounds: steps measured, after three that are not.
         profile: name the kernels that take most of a step.
+        peer: time torch's step beside it.
     """
 
     name: str
@@ -67,10 +70,11 @@ class Case:
     chunk: int = 4096
     segments: bool = False
     params_dtype: str = "float32"
-    compiler_options: dict[str, Any] = field(default_factory=dict)
+    xla_flags: tuple[str, ...] = ()
     cudnn: bool = True
     rounds: int = 10
     profile: bool = False
+    peer: bool = False
 
 
 class NoCudnnError(RuntimeError):
@@ -169,18 +173,24 @@ def measured_bandwidth(size: int) -> float:
     return 2 * array.nbytes / statistics.median(seconds)
 
 
+def optimizer_of(case: Case) -> optax.GradientTransformation:
+    """AdamW; of bfloat16 parameters with float32 moments, as in `training.post_training`."""
+    optimizer = optax.adamw(1e-5, b2=0.95)
+    return in_float32(optimizer) if case.params_dtype == "bfloat16" else optimizer
+
+
 def training(case: Case) -> dict[str, Any]:
     """Seconds per step, tokens per second, MFU and memory of a training step."""
     model = Transformer(preset(case.model, case.vocabulary, **case.changes))
     params = initial(case, model)
-    optimizer = optax.adamw(1e-5, b2=0.95)
+    optimizer = optimizer_of(case)
     step = make_step(objective_of(case, model), optimizer)
     state = state_from_params(params, optimizer, jax.random.key(0), None)
     count = count_parameters(params)
     del params
     batch = jax.device_put(batch_of(case, model))
     start = time.perf_counter()
-    compiled = step.lower(state, batch).compile(compiler_options=case.compiler_options or None)
+    compiled = step.lower(state, batch).compile()
     compiling = time.perf_counter() - start
     calls = check_cudnn(compiled.as_text()) if case.cudnn else None
     seconds = []
@@ -272,7 +282,14 @@ def bytes_per_step(case: Case, model: Transformer, params: Params, length: float
 
 
 def measure_case(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures of a case given as JSON."""
-    case = Case(**document)
+    """The figures of a case given as JSON.
+
+    Raises:
+        RuntimeError: the process was not started with the case's XLA flags.
+    """
+    case = Case(**{**document, "xla_flags": tuple(document["xla_flags"])})
+    absent = set(case.xla_flags) - set(os.environ.get("XLA_FLAGS", "").split())
+    if absent:
+        raise RuntimeError(f"XLA_FLAGS lacks {' '.join(sorted(absent))}")
     found = training(case) if case.kind == "training" else decoding(case)
     return {"case": asdict(case), "device": jax.devices()[0].device_kind, **found}

@@ -86,6 +86,12 @@ def markdown(report: Mapping[str, Any]) -> str:
     ):
         rows = [row(found, goals) for found in done if found["case"]["kind"] == kind]
         text += lines(head, rows) if rows else []
+    unlike = [found for found in done if found.get("peer_differs")]
+    if unlike:
+        text += ["", "Beside torch:", ""]
+        text += [
+            f"- {found['case']['name']}: {'; '.join(found['peer_differs'])}" for found in unlike
+        ]
     for found in done:
         if found.get("largest_costs"):
             text += ["", f"Largest costs of {found['case']['name']}, shares of device time:", ""]

@@ -153,6 +153,12 @@ class Peer:
         return running
 
 
+def usable_cores() -> int:
+    """Cores this process may use: fewer than the machine's in a container or a cpuset."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
 def find_peer(python: str | None, threads: int | None = None) -> Peer:
     """The peers of an interpreter, by default this one's; none where torch is not installed.
 
@@ -169,7 +175,7 @@ def find_peer(python: str | None, threads: int | None = None) -> Peer:
     except (OSError, subprocess.CalledProcessError) as error:
         raise PeerError(f"--peer-python {chosen} does not run: {error}") from error
     versions = json.loads(told.stdout)
-    count = threads or os.cpu_count() or 1
+    count = threads or usable_cores()
     if "torch" not in versions:
         if python is not None:
             raise PeerError(f"--peer-python {python} has no torch; there: {INSTALL}")

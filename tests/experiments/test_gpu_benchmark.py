@@ -1,7 +1,9 @@
 """The script for one GPU: the same code at tiny size, and what it refuses."""
 
+import contextlib
 import dataclasses
 import importlib
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,10 @@ import pytest
 from jaxreason.models import Transformer, preset
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "benchmarks"
-NAMES = ("peer_process", "suite", "table", "gpu_table", "gpu_profile", "gpu_cases", "gpu")
+NAMES = (
+    *("peer_process", "suite", "table", "environment"),
+    *("gpu_table", "gpu_profile", "gpu_cases", "gpu_peers", "gpu"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +44,8 @@ def test_every_kind_of_case_runs_at_tiny_size_and_gets_a_row(scripts):
     assert not found[1]["largest_costs"]
     assert found[3]["bytes_per_step"] > 2 * found[3]["parameters"]  # bfloat16, and the cache
     assert [one["mfu"] for one in found[:3]] == [None] * 3  # a CPU's peak is not known
+    # Parameters of two bytes with moments of twice four, as the library trains them.
+    assert found[2]["state_bytes"] > 10 * found[2]["parameters"]
     # Causality by a mask of packed rows or without any: the same loss.
     assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-2)
     report = {
@@ -49,11 +56,16 @@ def test_every_kind_of_case_runs_at_tiny_size_and_gets_a_row(scripts):
         "devices": ["CPU"],
         "processor": {"model": "m"},
         "goals": gpu.GOALS,
-        "cases": [*found, {"case": {"name": "huge"}, "failed": "does not fit the memory"}],
+        "cases": [
+            found[0] | {"peer_differs": ["one thing", "another"]},
+            *found[1:],
+            {"case": {"name": "huge"}, "failed": "does not fit the memory"},
+        ],
     }
     text = scripts.gpu_table.markdown(report)
     assert text.count("| 0.5 B | ") == 1
     assert "- huge: does not fit the memory" in text
+    assert "- 0.5 B: one thing; another" in text
     assert "no measurement" in text
     assert "met" not in text.replace("not met", "met").split("no measurement")[1]
 
@@ -78,6 +90,64 @@ def test_a_case_that_fails_says_why(scripts):
     case = dataclasses.replace(scripts.gpu.tiny(scripts.gpu.SMALL), cudnn=True)
     found = scripts.gpu.run_case(case, smoke=True)
     assert "__cudnn$fmha" in found["failed"]
+
+
+def test_flags_of_xla_are_those_of_the_process_of_a_case(scripts, monkeypatch):
+    gpu = scripts.gpu
+    flagged = [case for case in gpu.cases(gpu.Gpu(smoke=True)) if case.xla_flags]
+    assert ("--xla_gpu_enable_command_buffer=",) in [case.xla_flags for case in flagged]
+    with pytest.raises(RuntimeError, match="XLA_FLAGS lacks --xla_gpu"):
+        figures(scripts, flagged[0])
+    seen = []
+
+    def started(command, env, **_):
+        seen.append(env["XLA_FLAGS"].split())
+        return SimpleNamespace(returncode=0, stdout="{}\n")
+
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")
+    monkeypatch.setattr(gpu.subprocess, "run", started)
+    for case in [*flagged, gpu.SMALL]:
+        gpu.run_case(case, smoke=True)
+    assert seen == [["--xla_of_the_user=1", *case.xla_flags] for case in [*flagged, gpu.SMALL]]
+
+
+class Torch:
+    """A peer whose every step takes half a second."""
+
+    def __init__(self):
+        self.asked, self.facts, self.has = [], {"device": "GPU"}, lambda *_: True
+
+    def start(self, module, settings):
+        assert module == "gpu_training"
+        self.asked.append(settings)
+        return contextlib.nullcontext(self)
+
+    def contestants(self):
+        return {"torch compiled": lambda times: 0.5 * times}
+
+
+def test_torch_is_compared_like_for_like_or_what_differs_is_said(scripts):
+    gpu = scripts.gpu
+    found = [{"case": dataclasses.asdict(case)} for case in gpu.cases(gpu.Gpu())]
+    torch = Torch()
+    scripts.gpu_peers.run_peers(found, torch, smoke=False)
+    named = {x["case"]["name"]: x for x in found if "peer_seconds_per_step" in x}
+    assert set(named) == {"0.5 B", gpu.AS_TORCH, "8 B"}
+    assert named[gpu.AS_TORCH]["peer_differs"] == []
+    small, large = ("; ".join(named[name]["peer_differs"]) for name in ("0.5 B", "8 B"))
+    assert "remat 'names'" in small
+    assert "logits of 4,096" in small
+    assert "moments" in large
+    assert "corrupts" in large
+    # The same step of torch, at 0.5 B, is timed once.
+    assert [asked["bidirectional"] for asked in torch.asked] == [False, True]
+    assert [asked["checkpointing"] for asked in torch.asked] == [False, True]
+
+
+def test_peers_get_the_cores_this_process_may_use(scripts, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
+    assert scripts.peer_process.find_peer(None).threads == 3
+    assert scripts.environment.processor()["cores"] == 3
 
 
 def test_bytes_of_a_decoding_step(scripts):
