@@ -15,6 +15,9 @@ class Table:
     def apply(self, params, tokens, positions, attention):
         return params["logits"], None
 
+    def head(self, params):
+        return {}
+
     def unembed(self, params, hidden):
         return hidden
 

@@ -27,6 +27,9 @@ class Denoiser:
             seen = seen * attention.keys[..., None]
         return jnp.tanh(jnp.einsum("st,btd->bsd", params["mixing"], seen)), None
 
+    def head(self, params):
+        return {}
+
     def unembed(self, params, hidden):
         return hidden @ params["head"]
 
