@@ -28,7 +28,7 @@ class Denoiser:
         return jnp.tanh(jnp.einsum("st,btd->bsd", params["mixing"], seen)), None
 
     def head(self, params):
-        return {}
+        return {"head": params["head"]}
 
     def unembed(self, params, hidden):
         return hidden @ params["head"]
