@@ -146,8 +146,9 @@ def attend(
     """Scaled dot-product attention in plain XLA: the reference every other backend is tested on.
 
     Softmax statistics are float32 whatever the inputs' dtype; `bias` is added to the scaled
-    logits. A query that sees no key gets the
-    mean of all values (finite, never NaN); such rows are padding.
+    logits. The logits of hidden keys must be finite too: they are added to, not replaced. A query
+    that sees no key gets the mean of all values (finite, never NaN), with finite gradients, also
+    for queries and keys; such rows are padding, which the loss leaves out.
     """
     # Hidden keys are hidden by adding: a selection would be one more pass over [T, S] backwards.
     hidden = jnp.where(mask, 0.0 if bias is None else bias, jnp.finfo(jnp.float32).min)
@@ -179,7 +180,8 @@ def attend_in_parts(
 ) -> Float[Array, "B H T K"]:
     """`attend` under a causal mask, the queries in so many parts, each with no key after its own.
 
-    Three parts leave out a third of the products, four 3/8.
+    Three parts leave out a third of the products, four 3/8. A query that sees no key gets the mean
+    of the values up to the end of its part.
     """
     length = query.shape[2]
     bounds = [length * part // parts for part in range(parts + 1)]

@@ -4,9 +4,10 @@ libtpu compiles for chips that are not there: `topology_devices("v5p-16")` gives
 and for `lower(...).compile()`, on any Linux x86-64 machine. Nothing can be executed on them.
 
 Names follow Google's: v5e and v6e count chips, v5p and tpu7x count TensorCores, two of which are
-one chip. A v5p chip is one JAX device (its cores work as one), a tpu7x chip two. Slice shapes,
-chips per host and which axes wrap around are those of MaxText
-(github.com/AI-Hypercomputer/maxtext, `accelerator_to_spec_map.py`).
+one chip. A v5p chip is one JAX device (its cores work as one), a tpu7x chip two. Shapes and which
+axes wrap around are those of the slices that MaxText lists (github.com/AI-Hypercomputer/maxtext,
+`accelerator_to_spec_map.py`), carried over to the sizes and generations it does not list. `v5p-2`
+and `tpu7x-2`, of one chip, are not rented: they are there to compile for.
 """
 
 import difflib
@@ -117,8 +118,14 @@ class Topology:
 
     @property
     def host_grid(self) -> tuple[int, int, int]:
-        """Chips of one host along each axis: 2 x 2, or all of a slice of one chip."""
-        return (1, 1, 1) if self.chips == 1 else (2, 2, 1)
+        """Chips of one host along each axis: 2 x 2, or all of a slice of one chip.
+
+        v5e-8 and v6e-8 are one host of 2 x 4, as they are usually rented (machine types with 8
+        chips); two hosts of 4 compile the same.
+        """
+        if self.chips == 1:
+            return (1, 1, 1)
+        return (2, 4, 1) if self.grid == (2, 4) else (2, 2, 1)
 
     @property
     def hosts(self) -> int:

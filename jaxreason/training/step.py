@@ -78,8 +78,9 @@ def _advance(
     metrics = jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), metrics)
     metrics["skipped"] = (bad.astype(jnp.float32), one)
     metrics["consecutive_skipped"] = (consecutive.astype(jnp.float32), one)
-    if jax.process_count() > 1 and "tokens" not in metrics:
-        # Each host knows only its own rows.
+    if "tokens" not in metrics:
+        # Where there are several processes, each host knows only its own rows; on one too, so that
+        # the program does not depend on how many there are.
         metrics["tokens"] = (_tokens(batch), one)
     state = TrainState(
         step=state.step + 1,
@@ -208,7 +209,7 @@ def make_step(
 
     Returns:
         A `Step`. Its metrics are the objective's, and `gradient_norm` (before clipping), `skipped`,
-        `consecutive_skipped` and, with several processes, `tokens` of the batch.
+        `consecutive_skipped` and `tokens` of the batch, padding left out.
     """
     if accumulation < 1:
         raise InputError(f"accumulation={accumulation}: expected at least 1")

@@ -27,6 +27,9 @@ print(json.dumps(found))
 def test_names_count_what_google_counts():
     sizes = {name: (one.chips, one.devices, one.hosts) for name, one in TOPOLOGIES.items()}
     assert sizes["v5e-1"] == sizes["v6e-1"] == (1, 1, 1)
+    # Eight chips are one machine, more come four to a machine.
+    assert sizes["v5e-8"] == sizes["v6e-8"] == (8, 8, 1)
+    assert sizes["v5e-16"] == (16, 16, 4)
     assert sizes["v5e-256"] == sizes["v6e-256"] == (256, 256, 64)
     # Two TensorCores to a chip: one device of v5p, two of tpu7x.
     assert sizes["v5p-16"] == (8, 8, 2)

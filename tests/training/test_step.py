@@ -61,6 +61,12 @@ def test_several_processes_count_the_tokens_that_one_counts(batch, count):
     assert int(jax.jit(_tokens)(batch)) == count
 
 
+def test_a_step_counts_tokens_whatever_the_number_of_processes():
+    batch = uneven_batch()
+    _, metrics = make_step(toy.quiet, SGD)(state_of(SGD), batch)
+    assert int(metrics["tokens"][0]) == _token_count(batch)
+
+
 def test_batch_without_targets_changes_nothing():
     batch = uneven_batch()
     batch["targets_mask"][:] = False
