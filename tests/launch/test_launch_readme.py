@@ -113,6 +113,21 @@ def test_what_skypilot_runs_fits_the_devices_it_asks_for(line, devices):
     assert fits(shlex.split(line)[2:], devices)
 
 
+def test_the_logs_of_all_hosts_are_followed_from_their_beginning():
+    (command,) = re.findall(r"kubectl logs.*", BLOCKS.replace("\\\n", " "))
+    words = shlex.split(command, comments=True)
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in words[2:])
+    label, name = options["selector"].split("=")
+    assert label.endswith("jobset-name")
+    # With a selector kubectl shows ten lines of each and refuses more than five.
+    assert options["tail"] == "-1"
+    for file in ("gpu.yaml", "tpu.yaml"):
+        (jobset,) = load_kubernetes(file)
+        assert jobset["metadata"]["name"] == name
+        assert int(options["max-log-requests"]) >= len(processes(jobset))
+    assert int(options["max-log-requests"]) > 5
+
+
 def test_what_slurm_is_shown_to_run_fits_its_gpus():
     text = (LAUNCH / "slurm" / "train.sbatch").read_text()
     asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\d+)$", text, re.MULTILINE))

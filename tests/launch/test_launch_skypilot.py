@@ -90,11 +90,12 @@ def test_setup_makes_an_environment_once(node, name, extras):
 
 def run(node, name, **env):
     (node.folder / ".venv" / "bin").mkdir(parents=True)
-    code = 'printf "%s\\n" "$@"; exit 43'
+    code = 'printf "%s\\n" "$@" "$JAX_COMPILATION_CACHE_DIR"; exit 43'
     shutil.move(node.add("stand-in", code), node.folder / ".venv" / "bin" / "jaxreason")
-    done = node.run("bash", "-c", load(name)["run"], **load(name)["envs"], **env)
+    done = node.run("bash", "-c", load(name)["run"], **load(name)["envs"] | env)
     assert done.returncode == 43, done.stderr  # SkyPilot sees the code of the run
-    return done.stdout.splitlines()
+    *arguments, compiled = done.stdout.splitlines()
+    return arguments, compiled
 
 
 def test_gpu_nodes_are_told_who_they_are(node):
@@ -103,7 +104,7 @@ def test_gpu_nodes_are_told_who_they_are(node):
         "SKYPILOT_NODE_RANK": "1",
         "SKYPILOT_NODE_IPS": "10.0.0.5\n10.0.0.9",
     }
-    arguments = run(node, "gpu.yaml", **skypilot)
+    arguments, _ = run(node, "gpu.yaml", **skypilot)
     envs = load("gpu.yaml")["envs"]
     own = ["train", *envs["TRAIN"].split(), "--run", envs["RUN"]]
     assert arguments[: len(own)] == own
@@ -113,13 +114,33 @@ def test_gpu_nodes_are_told_who_they_are(node):
     assert layout == Layout("10.0.0.5:8476", 2, 1, "flags", None)
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"RUN": "gs://own/runs/paper"}, "gs://own/runs/compiled"),
+        ({"RUN": "gs://own/runs/paper/"}, "gs://own/runs/compiled"),
+        ({"RUN": "gs://own/x", "JAX_COMPILATION_CACHE_DIR": "gs://other/y"}, "gs://other/y"),
+    ],
+)
+def test_the_documented_command_leaves_no_placeholder(node, name, env, expected):
+    nodes = {
+        "SKYPILOT_NUM_NODES": "1",
+        "SKYPILOT_NODE_RANK": "0",
+        "SKYPILOT_NODE_IPS": "10.0.0.5",
+    }
+    arguments, compiled = run(node, name, **nodes, **env)
+    assert compiled == expected
+    assert not [word for word in arguments if "MY_BUCKET" in word]
+
+
 def test_tpu_hosts_are_numbered_by_the_tpu(node, monkeypatch):
     skypilot = {
         "SKYPILOT_NUM_NODES": "2",
         "SKYPILOT_NODE_RANK": "1",
         "SKYPILOT_NODE_IPS": "10.0.0.5\n10.0.0.9",
     }
-    arguments = run(node, "tpu.yaml", **skypilot)
+    arguments, _ = run(node, "tpu.yaml", **skypilot)
     envs = load("tpu.yaml")["envs"]
     assert arguments == ["train", *envs["TRAIN"].split(), "--run", envs["RUN"]]
 
