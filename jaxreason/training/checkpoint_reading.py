@@ -4,7 +4,7 @@ import json
 import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ _PAUSES = (1.0, 4.0)
 
 _REFUSED = re.compile(r"\b(RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAUTHENTICATED)\b")
 _FOR_A_WHILE = re.compile(r"\b(UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED)\b")
-_WRONG_BYTES = re.compile(r"DATA_LOSS|OUT_OF_RANGE|checksum|crc32|decod|corrupt|truncated", re.I)
+_WRONG_BYTES = re.compile(r"DATA_LOSS|OUT_OF_RANGE|checksum|decod|corrupt|truncated", re.I)
 _UNDECODED = json.JSONDecodeError, UnicodeDecodeError, zlib.error
 
 
@@ -78,7 +78,7 @@ def run_data_state(path: Path, saved: Any) -> Any:
     return saved[0]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 
@@ -112,6 +112,13 @@ def alike(read: Callable[[Path], Any], path: Path) -> Any:
     )
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
 def _unreadable(path: Any, error: Exception) -> Exception:
     """Damage, unless the reason lies outside the checkpoint: then a FailureError.
 
@@ -121,16 +128,19 @@ def _unreadable(path: Any, error: Exception) -> Exception:
     """
     if is_lost(error):
         return FailureError(f"checkpoint {path} was not read to the end: a process is gone")
-    reason = f"{type(error).__name__}: {_first_line(error)}"
-    text = str(error)
-    if isinstance(error, PermissionError | MemoryError) or _REFUSED.search(text):
+    # Orbax raises errors of its own from what went wrong.
+    chain = list(_causes(error))
+    reason = f"{type(chain[-1]).__name__}: {_first_line(chain[-1])}"
+    text = "\n".join(map(str, chain))
+    if any(isinstance(e, PermissionError | MemoryError) for e in chain) or _REFUSED.search(text):
         return FailureError(f"checkpoint {path} could not be read ({reason}); it was left alone")
     absent = FileNotFoundError, NotADirectoryError, IsADirectoryError
     local = is_local(as_path(path))
     if local:
-        outside = isinstance(error, OSError) and not isinstance(error, absent)
+        outside = any(isinstance(e, OSError) and not isinstance(e, absent) for e in chain)
     else:
-        outside = not isinstance(error, _UNDECODED) and not _WRONG_BYTES.search(text)
+        undecoded = any(isinstance(e, _UNDECODED) for e in chain)
+        outside = not undecoded and not _WRONG_BYTES.search(text)
     if outside or _FOR_A_WHILE.search(text):
         return Unreachable(
             f"checkpoint {path} could not be read ({reason}); it was left alone: start again when "

@@ -54,9 +54,13 @@ LOCAL, REMOTE = "/runs/one/checkpoints/8", "memory://bucket/one/checkpoints/8"
     ],
 )
 def test_what_is_damage_and_what_lies_outside(path, error, kind):
-    reason = _unreadable(path, error)
-    assert type(reason) is kind
-    assert "left alone" in str(reason) or kind is Damaged
+    outer = RuntimeError("no handler could load it")  # as Orbax does
+    outer.__cause__ = error
+    for raised in (error, outer):
+        reason = _unreadable(path, raised)
+        assert type(reason) is kind
+        assert f"{type(error).__name__}: " in str(reason)
+        assert "left alone" in str(reason) or kind is Damaged
 
 
 def everyone(monkeypatch, others):
