@@ -30,7 +30,8 @@ class TransformerConfig:
         dtype: compute dtype inside a block; parameters, norms, softmax and logits stay float32.
         remat: what the backward pass keeps: everything (`none`), matrix products (`dots`), the
             named tensors of each block (`names`), only block inputs (`full`).
-        unroll: blocks unrolled per scan iteration; `layers` unrolls all.
+        unroll: blocks unrolled per scan iteration; `layers` unrolls all, and decoding
+            then reads cached keys and values without copying them first.
         backend: attention kernel, see `jaxreason.models.backends`.
 
     Raises:
