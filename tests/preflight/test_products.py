@@ -44,14 +44,19 @@ def test_convolutions_count_what_meets(left, right, result, how, flops):
     assert executed_flops(found) == flops
 
 
-def test_kernels_of_splash_attention_count_by_what_a_query_sees():
+@pytest.mark.parametrize(
+    ("queries", "keys"),
+    [("8,2,3,128,16", "8,2,256,16"), ("8,6,128,16", "8,256,16"), ("48,128,16", "256,16")],
+)
+def test_kernels_of_splash_attention_count_by_what_a_query_sees(queries, keys):
     found = entry(
         "%t = s8[1,1,1]{2,1,0} parameter(0)",
-        "%q = bf16[8,2,3,128,16]{4,3,2,1,0} parameter(1)",
-        "%k = bf16[8,2,256,16]{3,2,1,0} parameter(2)",
-        "%splash_mqa_fwd.1 = f32[8]{0} custom-call(%t, %t, %q, %k, %k)",
-        "%splash_mqa_dkv.1 = f32[8]{0} custom-call(%t, %t, %q, %k, %k)",
-        "%splash_mqa_dq.1 = f32[8]{0} custom-call(%t, %t, %q, %k, %k)",
+        f"%q = bf16[{queries}]{{0}} parameter(1)",
+        "%s = s32[8,128,128]{2,1,0} parameter(3)",
+        f"%k = bf16[{keys}]{{0}} parameter(2)",
+        "%splash_mqa_fwd.1 = f32[8]{0} custom-call(%t, %t, %q, %k, %k, %s)",
+        "%splash_mqa_dkv.1 = f32[8]{0} custom-call(%t, %t, %q, %k, %k, %s)",
+        "%splash_mqa_dq.1 = f32[8]{0} custom-call(%t, %t, %q, %k, %k, %s)",
         "%other.1 = f32[8]{0} custom-call(%q)",
     )
     product = 2 * 8 * 2 * 3 * 128 * 256 * 16

@@ -68,9 +68,9 @@ def _computation_flops(module: Module, name: str, seen: float) -> float:
 
 def _splash_flops(instructions: Computation, one: Instruction) -> float:
     """Of a kernel if every query saw every key."""
-    shapes = [sizes(instructions[x].shape) for x in one.operands if x in instructions]
-    # [..., queries, width], then [..., keys, width], after tables of blocks.
-    queries, keys = [shape for shape in shapes if len(shape) >= 4][:2]
+    shapes = [instructions[x].shape for x in one.operands if x in instructions]
+    # [..., queries, width], then [..., keys, width]; tables of blocks before them are of integers.
+    queries, keys = [sizes(shape) for shape in shapes if re.match(r"b?f\d", shape)][:2]
     products = next((count for part, count in _KERNELS if part in one.name), 0)
     return 2.0 * products * math.prod(queries) * keys[-2]
 
