@@ -35,6 +35,7 @@ def figures(scripts, case):
     return scripts.gpu_cases.measure_case(dataclasses.asdict(scripts.gpu.tiny(case)))
 
 
+@pytest.mark.slow
 def test_every_kind_of_case_runs_at_tiny_size_and_gets_a_row(scripts):
     gpu = scripts.gpu
     packed = dataclasses.replace(gpu.SMALL, name="packed", segments=True, profile=False)
