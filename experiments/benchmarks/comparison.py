@@ -85,7 +85,8 @@ def measure(quick: bool, peer: Peer) -> list[Row]:
         if lacking:
             seconds = take_turns(contestants, rounds)
         else:
-            with peer.start("comparison", {"before": str(before), "after": str(after)}) as other:
+            settings = {"before": str(before), "after": str(after)}
+            with peer.start("dense_comparison", settings) as other:
                 check_same(before, after, other.facts["sparsity"])
                 seconds = take_turns({**contestants, **other.contestants()}, rounds)
         share = (folder / "update.delta").stat().st_size / full

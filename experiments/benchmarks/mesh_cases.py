@@ -203,7 +203,8 @@ def training_cases(size: Size) -> dict[str, Callable[[], Training]]:
     """Name to what is trained; of losses that differ in a formula alone there is one."""
     causal, both = model_of(size), model_of(size, "bidirectional")
     critic, magvit = Critic(causal.config), Magvit(size.picture)
-    chunk, mask = size.chunk, {"mask_id": MASK, "chunk": size.chunk}
+    chunk = size.chunk
+    mask: dict[str, Any] = {"mask_id": MASK, "chunk": chunk}
 
     def policy(method: str) -> Training:
         objective = policy_gradient(
