@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Several training processes on this machine, started again together when one of them dies:
 #
-#   PROCESSES=4 launch/local/train.sh experiments/maze/tiny.py --run runs/four --mesh.fsdp 4
+#   PROCESSES=4 launch/local/train.sh experiments/maze/tiny.py --run runs/four \
+#     --batch.batch_size 4
 #
 # Each process has DEVICES CPU devices (default 1). For GPUs one process is enough: it drives all.
 set -euo pipefail

@@ -113,6 +113,27 @@ def test_what_skypilot_runs_fits_the_devices_it_asks_for(line, devices):
     assert fits(shlex.split(line)[2:], devices)
 
 
+LOCAL = [
+    command.replace("\\\n", " ")
+    for text in (README, (LAUNCH.parent / "README.md").read_text())
+    for command in re.findall(r"^jaxreason launch (?:.*\\\n)*.*", text, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("command", LOCAL)
+def test_what_runs_on_this_machine_fits_its_devices(command):
+    options, _, words = command.partition(" -- ")
+    given = dict(re.findall(r"--([\w-]+) (\d+)", options))
+    devices = int(given["processes"]) * int(given.get("devices-per-process", 1))
+    subcommand, *rest = shlex.split(words)
+    assert subcommand == "train"
+    assert fits(rest, devices)
+
+
+def test_there_are_examples_for_this_machine_in_both_pages():
+    assert len(LOCAL) >= 2
+
+
 def test_the_logs_of_all_hosts_are_followed_from_their_beginning():
     (command,) = re.findall(r"kubectl logs.*", BLOCKS.replace("\\\n", " "))
     words = shlex.split(command, comments=True)
