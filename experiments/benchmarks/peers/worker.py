@@ -20,7 +20,8 @@ def keep_freed_memory() -> None:
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            for name, value in ((-3, 2**31 - 1), (-1, 2**31 - 1), (-2, 64 * 2**20)):
+            settings = ((-8, 1), (-3, 2**31 - 1), (-1, 2**31 - 1), (-2, 64 * 2**20))
+            for name, value in settings:
                 mallopt(ctypes.c_int(name), ctypes.c_int(value))
 
 
