@@ -20,6 +20,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxreason.data.streams import merge_states
 from jaxreason.errors import FailureError, disk_errors
+from jaxreason.paths import is_local
 from jaxreason.sharding.lost import end_lost
 from jaxreason.sharding.placement import agree
 from jaxreason.training.checkpoint_reading import (
@@ -68,7 +69,8 @@ class Checkpoints:
         self._run = run_directory.absolute()
         self._root = self._run / "checkpoints"
         self._warn = warn
-        self._store = store_of(self._root, keep_last, keep_every)
+        with disk_errors(str(self._root)):
+            self._store = store_of(self._root, keep_last, keep_every)
         keep_last, keep_every = self._store.kept_in_place
         policies = ocp.training.preservation_policies
         keep: list[Any] = [policies.LatestN(keep_last)]
@@ -81,7 +83,7 @@ class Checkpoints:
                 self._store.place,
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=policies.AnyPreservationPolicy(keep),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=is_local(self._root),
             )
         self._pending: Any = None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+from jax.experimental import multihost_utils
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.object_store import ObjectPath
@@ -72,6 +73,21 @@ def copied(path: Any) -> "tempfile.TemporaryDirectory[str]":
     return folder
 
 
+def _remove_incomplete(root: Any) -> None:
+    """Remove what killed saves have left in an object store; waits until that is done everywhere.
+
+    Orbax does so beside listing the steps, and a store's folder is gone with the last object in it:
+    the listing then fails.
+    """
+    if jax.process_index() == 0 and root.is_dir():
+        complete = {str(step) for step in complete_steps(root)}
+        for path in list(root.iterdir()):
+            if path.name.isdecimal() and path.name not in complete:
+                remove_tree(path)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("jaxreason incomplete checkpoints")
+
+
 class DirectStore:
     """Checkpoints that Orbax writes where they stay.
 
@@ -82,6 +98,8 @@ class DirectStore:
 
     def __init__(self, root: Path, keep_last: int, keep_every: int) -> None:
         self.place: Any = root if is_local(root) else str(root)
+        if not is_local(root):
+            _remove_incomplete(root)
         self.kept_in_place = keep_last, keep_every
 
     def sent(self, step: int, saving: Pending) -> Pending:
