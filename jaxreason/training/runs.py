@@ -33,6 +33,7 @@ KINDS = {
         "ImageTokenizerExperiment",
     ),
     "imported": ("jaxreason.training.diffusion.imported", "ImportedModel"),
+    "pretrained": ("jaxreason.training.pretrained", "PretrainedModel"),
     "masked_diffusion": ("jaxreason.training.diffusion.experiment", "MaskedDiffusionExperiment"),
     "diffusion_records": (
         "jaxreason.training.diffusion.records_experiment",
@@ -113,19 +114,21 @@ def load_experiment(path: str | Path) -> Any:
 def load_run(
     run_directory: str | Path, step: int | None = None, *, mesh: Mesh | None = None
 ) -> Run:
-    """The model of a run directory, on one device or spread over a mesh.
+    """The model of a run directory or a published folder, on one device or spread over a mesh.
 
     Parameters stored in bfloat16 are read as they are and widened to the model's own dtype, which
     changes no value; those of published weights stay as they are stored.
 
     Args:
-        run_directory: where an experiment was trained.
+        run_directory: where an experiment was trained, or config.json and safetensors files of a
+            family in `jaxreason.weights.pretrained`, or of LLaDA or MMaDA.
         step: which checkpoint; the newest by default.
         mesh: places each parameter as in training on it, over all its processes; None takes the
             first device of this process.
 
     Raises:
-        InputError: its image tokenizer is no longer the one it was trained with.
+        InputError: its image tokenizer is no longer the one it was trained with; a published
+            folder that our model cannot be, or a step of one.
         FailureError: no run there, a config.json that is not an experiment's, a damaged checkpoint.
     """
     experiment = read_experiment(run_directory)
@@ -140,6 +143,12 @@ def load_run(
         shardings = jax.tree.map(lambda _: one, shapes)
     else:
         shardings = match_rules(TRANSFORMER_RULES, shapes, mesh)
+    if _published(run_directory):
+        if step is not None:
+            raise InputError(f"{run_directory} is a published folder without steps; got {step}")
+        from jaxreason.training.pretrained import load_pretrained
+
+        return Run(experiment, model, load_pretrained(run_directory, shardings)[1], 0)
     config = read_config(run_directory)
     stored = config.get("params_dtype")
     abstract = jax.tree.map(
@@ -153,23 +162,38 @@ def load_run(
         # A base that is still trained, or a network folder, may not look the same to all.
         step = agree(max(checkpoint_steps(run_directory), default=None))[0]
     params, step = load_params(run_directory, abstract, step)
-    if config.get("kind") == "imported":
+    if config.get("kind") in ("imported", "pretrained"):
         return Run(experiment, model, params, step)
     return Run(experiment, model, in_dtypes_of(params, shapes), step)
 
 
 def read_config(run_directory: str | Path) -> dict[str, Any]:
-    """What config.json of a run holds.
+    """What config.json of a run holds; of a published folder, what that of a run of it would.
 
     Raises:
+        InputError: a published folder that our model cannot be.
         FailureError: there is none, or it is not a JSON object.
     """
+    if _published(run_directory):
+        from jaxreason.training.pretrained import pretrained_model
+
+        return json.loads(json.dumps(pretrained_model(run_directory).as_json()))
+    return _stored_config(run_directory)
+
+
+def _published(folder: str | Path) -> bool:
+    """Whether it is a folder as published, by its config.json: ours have no `model_type`."""
+    config = _stored_config(folder)
+    return "model_type" in config and "kind" not in config
+
+
+def _stored_config(run_directory: str | Path) -> dict[str, Any]:
     path = as_path(run_directory) / "config.json"
     if not path.is_file():
         raise FailureError(f"{run_directory} is not a run directory: it has no config.json")
     try:
         config = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FailureError(f"{path} does not describe an experiment: {error}") from error
     if not isinstance(config, dict):
         raise FailureError(f"{path} does not describe an experiment: it is not a JSON object")

@@ -1,6 +1,7 @@
 """Parameters read from and written to files by a model's table of places."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from jaxreason.errors import InputError
 from jaxreason.models.places import Place, by_leaf
 from jaxreason.types import Params
-from jaxreason.weights.folders import StoredWeights
+from jaxreason.weights.folders import StoredWeights, open_weights
 from jaxreason.weights.stored_tensor import StoredTensor
 
 Dtype = Literal["float32", "bfloat16"]
@@ -47,6 +48,24 @@ def read_placed(
             sharding = sharding[key]
         target[keys[-1]] = _place(_leaf(weights, parts, dtype), sharding)
     return params
+
+
+def stored_dtype(path: str | Path) -> Dtype:
+    """The dtype that holds all weights of a folder as they are: bfloat16, or else float32.
+
+    float16, and tensors of several dtypes, fit into float32, which changes no value.
+
+    Raises:
+        InputError: a dtype of which that is not so, or which is no floating one; names it.
+        FailureError: a file is missing or damaged.
+    """
+    found = sorted({str(tensor.dtype) for tensor in open_weights(path).tensors.values()})
+    if odd := [name for name in found if name not in ("float16", "bfloat16", "float32")]:
+        raise InputError(
+            f"weights {path} have tensors of dtype {odd[0]}; expected float32, bfloat16 or float16 "
+            "(or give the dtype to read them as)"
+        )
+    return "bfloat16" if found == ["bfloat16"] else "float32"
 
 
 def _leaf(weights: StoredWeights, parts: list[tuple[str, Place]], dtype: Dtype | None) -> NDArray:

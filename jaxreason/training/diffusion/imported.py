@@ -1,5 +1,6 @@
 """Published weights as a run directory, and runs as published weights."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jaxreason.errors import InputError
+from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
 from jaxreason.models.llada import extend_vocabulary
@@ -17,7 +18,7 @@ from jaxreason.training.files import claim, settle_config
 from jaxreason.training.runs import load_run
 from jaxreason.training.state import TrainState
 from jaxreason.types import Params
-from jaxreason.weights.folders import SHARD_BYTES, open_weights
+from jaxreason.weights.folders import SHARD_BYTES
 from jaxreason.weights.llada import export_llada, import_llada
 from jaxreason.weights.llada_settings import (
     LladaMetadata,
@@ -25,7 +26,7 @@ from jaxreason.weights.llada_settings import (
     llada_metadata,
     other_settings,
 )
-from jaxreason.weights.placed import Dtype
+from jaxreason.weights.placed import Dtype, stored_dtype
 
 LLADA_MASK, LLADA_EOS, LLADA_EOT = 126_336, 126_081, 126_348
 LLADA_SIZE = 126_464
@@ -101,9 +102,8 @@ class ImportedModel:
         return {"kind": self.kind, **asdict(self)}
 
 
-def import_run(
+def imported_model(
     folder: str | Path,
-    run_directory: str | Path,
     *,
     mask: int | None = None,
     eos: int | None = None,
@@ -113,25 +113,68 @@ def import_run(
     image_codes: int | None = None,
     dtype: Dtype | None = None,
     vocabulary_size: int | None = None,
-    seed: int = 0,
 ) -> ImportedModel:
-    """Makes a run directory of a LLaDA or MMaDA checkpoint, for `load_run` and the samplers.
+    """What a folder of a LLaDA or MMaDA checkpoint holds; parameters are not read.
 
-    The parameters are step 0 of the run. What is not given is taken from the files' metadata.
+    What is not given is taken from the files' metadata, then from config.json.
 
     Args:
         folder: safetensors files with config.json.
-        run_directory: a new one.
         mask: id of the mask token; LLaDA's 126336 in a vocabulary of its size.
         eos: id that ends a text; LLaDA's 126081 in a vocabulary of its size.
         eot: id that ends a turn; LLaDA's 126348 in a vocabulary of its size, else none.
         mask_mode: how padding was treated in training.
         image_offset: id of image code 0: in published MMaDA files, the length of its tokenizer.
         image_codes: number of image codes; the published 8192 where an offset is given.
-        dtype: of the parameters; as stored if None.
-        vocabulary_size: extend the vocabulary to so many ids, see `extend_vocabulary`: 134656
-            makes a LLaDA what MMaDA's training starts from.
-        seed: of the rows that are new then.
+        dtype: of the parameters; see `stored_dtype` if None.
+        vocabulary_size: extend the vocabulary to so many ids.
+
+    Raises:
+        InputError: an architecture other than LLaDA's, an id that is not in the vocabulary or has
+            to be given.
+        FailureError: a file is damaged.
+    """
+    dtype = dtype or stored_dtype(folder)
+    kept = llada_metadata(folder)
+    config = llada_config(folder, dtype=dtype)
+    settings = other_settings(folder)
+    offset, codes = _images(kept, image_offset, image_codes)
+    size = _extended(vocabulary_size, config, folder)
+    stated = [_stated(folder, settings, name) for name in ("mask_token_id", "eos_token_id")]
+    return ImportedModel(
+        replace(config, vocabulary_size=size),
+        _id("mask", (mask, kept.mask, stated[0]), LLADA_MASK, config),
+        _id("eos", (eos, kept.eos, stated[1]), LLADA_EOS, config),
+        mask_mode or kept.mask_mode,
+        offset,
+        codes,
+        dtype,
+        str(folder),
+        _eot(kept.eot if eot is None else eot, config),
+        settings,
+    )
+
+
+def _stated(folder: str | Path, settings: Mapping[str, Any], name: str) -> int | None:
+    value = settings.get(name)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise FailureError(f"{folder}/config.json: {name} is {value!r}; expected one id")
+    return value
+
+
+def import_run(
+    folder: str | Path, run_directory: str | Path, *, seed: int = 0, **options: Any
+) -> ImportedModel:
+    """Makes a run directory of a LLaDA or MMaDA checkpoint, for `load_run` and the samplers.
+
+    The parameters are step 0 of the run.
+
+    Args:
+        folder: safetensors files with config.json.
+        run_directory: a new one.
+        seed: of the rows that are new where the vocabulary is extended, see `extend_vocabulary`:
+            134656 ids make a LLaDA what MMaDA's training starts from.
+        **options: those of `imported_model`.
 
     Raises:
         InputError: the run directory has files, weights are missing, unknown or of another shape,
@@ -140,24 +183,11 @@ def import_run(
     """
     run_directory = as_path(run_directory)
     _check_new("run directory", run_directory)
-    dtype = dtype or _stored_dtype(folder)
-    kept = llada_metadata(folder)
-    config = llada_config(folder, dtype=dtype)
-    offset, codes = _images(kept, image_offset, image_codes)
-    size = _extended(vocabulary_size, config, folder)
-    imported = ImportedModel(
-        replace(config, vocabulary_size=size),
-        _id("mask", kept.mask if mask is None else mask, LLADA_MASK, config),
-        _id("eos", kept.eos if eos is None else eos, LLADA_EOS, config),
-        mask_mode or kept.mask_mode,
-        offset,
-        codes,
-        dtype,
-        str(folder),
-        _eot(kept.eot if eot is None else eot, config),
-        other_settings(folder),
-    )
-    _save(run_directory, imported, _params(folder, config, dtype, size, seed))
+    imported = imported_model(folder, **options)
+    config = llada_config(folder, dtype=imported.params_dtype)
+    size = imported.model.vocabulary_size
+    params = _params(folder, config, imported.params_dtype, size, seed)
+    _save(run_directory, imported, params)
     return imported
 
 
@@ -205,21 +235,11 @@ def _save(run_directory: Path, imported: ImportedModel, params: Params) -> None:
             checkpoints.close()
 
 
-def _stored_dtype(folder: str | Path) -> Dtype:
-    found = sorted({str(tensor.dtype) for tensor in open_weights(folder).tensors.values()})
-    if found == ["float32"]:
-        return "float32"
-    if found == ["bfloat16"]:
-        return "bfloat16"
-    raise InputError(
-        f"weights {folder} are stored as {', '.join(found)}; give the dtype to import them as, "
-        "float32 or bfloat16"
-    )
-
-
-def _id(name: str, given: int | None, llada: int, config: TransformerConfig) -> int:
-    if given is not None:
-        return given
+def _id(name: str, given: tuple[int | None, ...], llada: int, config: TransformerConfig) -> int:
+    """The first that is given, else LLaDA's."""
+    for number in given:
+        if number is not None:
+            return number
     if config.vocabulary_size < LLADA_SIZE:
         raise InputError(
             f"{name} must be given: a vocabulary of {config.vocabulary_size} ids is not LLaDA's"

@@ -1,0 +1,223 @@
+"""Folders of published weights as the start of training, and the tokenizers that belong to them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+
+from jaxreason.errors import FailureError, InputError, disk_errors
+from jaxreason.models import Transformer, TransformerConfig
+from jaxreason.paths import as_path, is_local, remove_tree
+from jaxreason.training.files import write_atomically
+from jaxreason.types import Params
+from jaxreason.weights.placed import Dtype, stored_dtype
+
+if TYPE_CHECKING:
+    from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
+
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "chat_template.json", "generation_config.json"),
+    *("vocab.json", "merges.txt", "tokenizer.model"),
+)
+"""What is copied with a tokenizer, where it is there; nothing of it is code."""
+
+DIFFUSION_TYPES = ("llada", "mmada")
+"""`model_type` of folders that are read as an `ImportedModel`."""
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A next-token model whose weights are those of a published folder.
+
+    Attributes:
+        model: shape and numerics.
+        family: which layout of files it has: qwen2, qwen3, llama or mistral.
+        settings: what config.json there says besides the shape; an export says it again.
+        params_dtype: in which the parameters are read.
+        source: the folder.
+    """
+
+    model: TransformerConfig
+    family: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    params_dtype: Dtype = "bfloat16"
+    source: str = ""
+
+    kind: ClassVar[str] = "pretrained"
+
+    def transformer(self) -> Transformer:
+        """The model."""
+        return Transformer(self.model)
+
+    def words(self) -> str:
+        """What the vocabulary is of, for messages."""
+        return f"the tokens of {self.source or 'published weights'}"
+
+    def as_json(self) -> dict[str, Any]:
+        """What config.json holds; `training.runs` reads it back."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+def pretrained_model(folder: str | Path, dtype: Dtype | None = None) -> Any:
+    """What a published folder holds, from its config.json and the headers of its files.
+
+    Args:
+        folder: config.json and safetensors files.
+        dtype: of parameters and computation; as stored if None (float16 and mixtures are widened
+            to float32, which changes no value).
+
+    Returns:
+        A `PretrainedModel`; of LLaDA and MMaDA an `ImportedModel`, with the ids that the files
+        give, or those of LLaDA.
+
+    Raises:
+        InputError: a family or a field that our model does not have; names it.
+        FailureError: a file is missing or damaged.
+    """
+    if _model_type(folder) in DIFFUSION_TYPES:
+        from jaxreason.training.diffusion.imported import imported_model
+
+        return imported_model(folder, dtype=dtype)
+    from jaxreason.weights.pretrained import pretrained_config
+
+    dtype = dtype or stored_dtype(folder)
+    shape = pretrained_config(folder, dtype)
+    return PretrainedModel(shape.model, shape.family, dict(shape.settings), dtype, str(folder))
+
+
+def load_pretrained(
+    folder: str | Path, shardings: Any = None, dtype: Dtype | None = None
+) -> tuple[Any, Params]:
+    """What `pretrained_model` gives, and its parameters, read onto the devices.
+
+    Args:
+        folder: config.json and safetensors files.
+        shardings: tree of `jax.sharding.Sharding` shaped like the parameters; each device is
+            given its own part of each tensor, and no more is held. The first device if None.
+        dtype: of parameters and computation; as stored if None.
+
+    Raises:
+        InputError: a family or a field that our model does not have, weights that do not fit.
+        FailureError: a file is missing or damaged.
+    """
+    known = pretrained_model(folder, dtype)
+    if shardings is None:
+        one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        shapes = jax.eval_shape(known.transformer().init, jax.random.key(0))
+        shardings = jax.tree.map(lambda _: one, shapes)
+    if known.kind != PretrainedModel.kind:
+        from jaxreason.weights.llada import import_llada
+
+        dtype = known.params_dtype
+        return known, import_llada(folder, known.model, dtype=dtype, shardings=shardings)
+    from jaxreason.weights.pretrained import import_pretrained
+
+    _, params = import_pretrained(folder, dtype=known.params_dtype, shardings=shardings)
+    return known, params
+
+
+def _model_type(folder: str | Path) -> Any:
+    file = as_path(folder) / "config.json"
+    try:
+        config = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise FailureError(f"{file} cannot be read as the shape of a model: {error}") from error
+    if not isinstance(config, Mapping):
+        raise FailureError(f"{file} does not describe a model: it is not a JSON object")
+    return config.get("model_type")
+
+
+def tokenizer_folder(path: str | Path) -> Path | None:
+    """Where the tokenizer of a published folder or of a run directory lies; None without one."""
+    folder = as_path(path)
+    for place in (folder / "tokenizer", folder):
+        if (place / "tokenizer.json").is_file():
+            return place
+    return None
+
+
+def tokenizer_of(path: str | Path) -> "PretrainedTokenizer | None":
+    """The tokenizer of a published folder, or the one that a run directory has kept.
+
+    Args:
+        path: a folder with tokenizer.json, or a run directory with `tokenizer/`.
+
+    Returns:
+        None if there is no tokenizer.json.
+
+    Raises:
+        FailureError: its files are damaged.
+    """
+    folder = tokenizer_folder(path)
+    if folder is None:
+        return None
+    from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
+
+    return PretrainedTokenizer(folder)
+
+
+def tokenizer_texts(path: str | Path) -> dict[str, bytes]:
+    """The files of `TOKENIZER_FILES` that are there, by name; empty without a tokenizer.
+
+    Raises:
+        FailureError: a file cannot be read.
+    """
+    folder = tokenizer_folder(path)
+    if folder is None:
+        return {}
+    try:
+        names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+        return {name: (folder / name).read_bytes() for name in names}
+    except OSError as error:
+        raise FailureError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def keep_tokenizer(base: str | Path, run_directory: str | Path) -> None:
+    """Copies the tokenizer of a base into `tokenizer/` of a run, so that the run stands alone.
+
+    Without a tokenizer in the base nothing happens. It appears complete or not at all (in an
+    object store file by file). Only the first of several processes writes.
+
+    Args:
+        base: a published folder or a run directory.
+        run_directory: of the run; made if it is not there.
+
+    Raises:
+        InputError: the run has kept another tokenizer, so that its ids mean something else.
+        FailureError: a file cannot be read, or the disk refuses.
+    """
+    texts = tokenizer_texts(base)
+    place = as_path(run_directory) / "tokenizer"
+    if not texts:
+        return
+    if place.is_dir():
+        # What the run has is complete. Only these two decide what ids mean.
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            kept = (place / name).read_bytes() if (place / name).is_file() else None
+            if kept != texts.get(name):
+                raise InputError(
+                    f"run {run_directory} was started with another tokenizer than that of "
+                    f"{base} ({name} differs); use the same base or another run directory"
+                )
+        return
+    if jax.process_index() == 0:
+        write_files(place, texts)
+
+
+def write_files(folder: Path, texts: Mapping[str, bytes]) -> None:
+    """A new folder with these files, complete or (on a local disk) not at all.
+
+    Raises:
+        FailureError: the disk is full or refuses.
+    """
+    into = folder.with_name(folder.name + ".partial") if is_local(folder) else folder
+    with disk_errors(str(folder)):
+        remove_tree(into)  # what an interrupted start has left
+        for name, text in texts.items():
+            write_atomically(into / name, text)
+        if into != folder:
+            into.replace(folder)
