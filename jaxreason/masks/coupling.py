@@ -18,7 +18,8 @@ import optax
 from jax.extend.core import ClosedJaxpr, Literal
 
 _ELEMENTWISE_NAMES = """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex
+    abs acos acosh add add_any and asin asinh atan atan2 atanh bitcast_convert_type
+    cbrt ceil clamp complex
     conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp
     exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt
     max min mul ne neg nextafter not optimization_barrier or population_count pow pvary

@@ -9,6 +9,7 @@ import optax
 import optax.contrib
 
 from jaxreason.errors import InputError
+from jaxreason.training.moments import bfloat16_moments
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class OptimizerConfig:
         weight_decay: decoupled decay, times the learning rate; see `decay_mask`.
         clip_norm: gradients are scaled down to this global norm; 0 turns clipping off.
         method: "adamw" or "muon".
+        moments_dtype: "bfloat16" halves the memory of the moments; they are rounded at random, so
+            that small changes are not lost. See `jaxreason.training.moments` for bytes.
     """
 
     learning_rate: float = 1e-3
@@ -45,10 +48,15 @@ class OptimizerConfig:
     weight_decay: float = 0.1
     clip_norm: float = 1.0
     method: Literal["adamw", "muon"] = "adamw"
+    moments_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         checks = {
             "method": (self.method in ("adamw", "muon"), "adamw or muon"),
+            "moments_dtype": (
+                self.moments_dtype in ("float32", "bfloat16"),
+                "float32 or bfloat16",
+            ),
             "learning_rate": (self.learning_rate > 0, "a positive number"),
             "warmup_steps": (self.warmup_steps >= 0, "zero or more"),
             "total_steps": (self.total_steps >= 1, "at least 1"),
@@ -121,7 +129,11 @@ def muon_dimensions(params: Any) -> Any:
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """Clip, then AdamW (Adam, decoupled weight decay, learning rate) or Muon."""
+    """Clip, then AdamW (Adam, decoupled weight decay, learning rate) or Muon.
+
+    Moments take the dtype of the parameters the optimizer is given, or bfloat16 if asked for;
+    around bfloat16 parameters `training.precision.in_float32` belongs in any case.
+    """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
 
     def schedule(count: Any) -> jax.Array:
@@ -137,10 +149,17 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
             muon_weight_dimension_numbers=muon_dimensions,
             consistent_rms=0.2,
         )
-        return optax.chain(clip, muon)
+        return optax.chain(clip, _stored(muon, config))
     return optax.chain(
         clip,
-        optax.scale_by_adam(config.b1, config.b2, config.eps),
+        _stored(optax.scale_by_adam(config.b1, config.b2, config.eps), config),
         optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
         optax.scale_by_learning_rate(schedule),
     )
+
+
+def _stored(
+    optimizer: optax.GradientTransformation, config: OptimizerConfig
+) -> optax.GradientTransformation:
+    """The optimizer with its moments in the dtype that was asked for."""
+    return bfloat16_moments(optimizer) if config.moments_dtype == "bfloat16" else optimizer
