@@ -21,10 +21,7 @@ def import_llada(
     dtype: Dtype | None = None,
     shardings: Any = None,
 ) -> Params:
-    """Our parameters from a published checkpoint, placed on devices leaf by leaf.
-
-    The largest leaf, which the host holds beside what is placed, has 3.2 GB in the 8B model in
-    bfloat16.
+    """Our parameters from a published checkpoint, on their devices: see `read_placed`.
 
     Args:
         path: folder of safetensors shards with their index, or a single file.

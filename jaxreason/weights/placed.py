@@ -12,6 +12,7 @@ from jaxreason.errors import InputError
 from jaxreason.models.places import Place, by_leaf
 from jaxreason.types import Params
 from jaxreason.weights.folders import StoredWeights, open_weights
+from jaxreason.weights.shards import assemble
 from jaxreason.weights.stored_tensor import StoredTensor
 
 Dtype = Literal["float32", "bfloat16"]
@@ -23,10 +24,11 @@ def read_placed(
     dtype: Dtype | None = None,
     shardings: Any = None,
 ) -> Params:
-    """Our parameters, placed on devices leaf by leaf, from weights that were checked.
+    """Our parameters on their devices, from weights that were checked.
 
-    One tensor is read at a time. Beside what is already placed, the host holds the layers of one
-    leaf and one tensor; on a CPU device the leaf itself becomes the parameter.
+    One tensor is read at a time, in blocks. Beside the parts of the parameters that the devices of
+    this process hold, there is never more than a block of one tensor and what is cut out of it; on
+    CPU devices the memory that is filled becomes the parameter.
 
     Args:
         weights: with all names of `places`.
@@ -46,7 +48,10 @@ def read_placed(
             target = target.setdefault(key, {})
         for key in keys if shardings is not None else ():
             sharding = sharding[key]
-        target[keys[-1]] = _place(_leaf(weights, parts, dtype), sharding)
+        place = parts[0][1]
+        shape = place.ours if place.layer is None else (len(parts), *place.ours)
+        tensors = [(weights.tensors[name], place) for name, place in parts]
+        target[keys[-1]] = assemble(shape, leaf_dtype(weights, parts, dtype), sharding, tensors)
     return params
 
 
@@ -68,34 +73,23 @@ def stored_dtype(path: str | Path) -> Dtype:
     return "bfloat16" if found == ["bfloat16"] else "float32"
 
 
-def _leaf(weights: StoredWeights, parts: list[tuple[str, Place]], dtype: Dtype | None) -> NDArray:
-    first, place = parts[0]
+def leaf_dtype(
+    weights: StoredWeights, parts: list[tuple[str, Place]], dtype: Dtype | None
+) -> np.dtype:
+    """The dtype of a leaf that is made of several weights: the one asked for, or theirs.
+
+    Raises:
+        InputError: they are stored in different dtypes, and `dtype` is None.
+    """
+    first, _ = parts[0]
     stored = weights.tensors[first].dtype
-    shape = place.ours if place.layer is None else (len(parts), *place.ours)
-    leaf = _aligned(shape, np.dtype(dtype) if dtype else stored)
-    for name, place in parts:
-        if dtype is None and weights.tensors[name].dtype != stored:
+    for name, _ in parts if dtype is None else ():
+        if weights.tensors[name].dtype != stored:
             raise InputError(
                 f"weight {name!r} is {weights.tensors[name].dtype} and {first!r} {stored}; "
                 "give the dtype to import them as"
             )
-        into = leaf if place.layer is None else leaf[place.layer]
-        into[...] = place.to_ours(weights[name])
-    return leaf
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
-    """An array that a CPU device can take over as it is: its memory starts at 64 bytes."""
-    size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def _place(leaf: NDArray, sharding: jax.sharding.Sharding | None) -> jax.Array:
-    if sharding is None:
-        return jax.device_put(leaf, may_alias=True)
-    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+    return np.dtype(dtype) if dtype else stored
 
 
 def written_placed(

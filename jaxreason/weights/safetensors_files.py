@@ -107,19 +107,32 @@ def _elements(path: Any, dtype: np.dtype, count: int, offset: int) -> np.ndarray
     return np.frombuffer(data, dtype, len(data) // dtype.itemsize)
 
 
-def _reader(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> Any:
-    def read() -> np.ndarray:
-        count = math.prod(shape)
-        try:
-            # Plain reading rather than a memory map: what is read once should not stay mapped.
-            flat = _elements(path, dtype, count, offset)
-        except OSError as error:
-            raise FailureError(f"{path} cannot be read: {error.strerror or error}") from error
-        if flat.size != count:
-            raise FailureError(f"{path} was cut off while it was read")
-        return flat.reshape(shape)
+def _read(path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int) -> np.ndarray:
+    count = math.prod(shape)
+    try:
+        # Plain reading rather than a memory map: what is read once should not stay mapped.
+        flat = _elements(path, dtype, count, offset)
+    except OSError as error:
+        raise FailureError(f"{path} cannot be read: {error.strerror or error}") from error
+    if flat.size != count:
+        raise FailureError(f"{path} was cut off while it was read")
+    return flat.reshape(shape)
 
-    return read
+
+def _stored(
+    path: Path, name: str, dtype: np.dtype, shape: tuple[int, ...], offset: int
+) -> StoredTensor:
+    def rows(first: int, last: int) -> np.ndarray:
+        row = math.prod(shape[1:]) * dtype.itemsize
+        return _read(path, dtype, (last - first, *shape[1:]), offset + first * row)
+
+    return StoredTensor(
+        name,
+        shape,
+        dtype,
+        lambda: _read(path, dtype, shape, offset),
+        rows if shape else None,
+    )
 
 
 def read_file(path: Path) -> list[StoredTensor]:
@@ -145,7 +158,7 @@ def read_file(path: Path) -> list[StoredTensor]:
             "off or overwritten"
         )
     return [
-        StoredTensor(name, shape, dtype, _reader(path, dtype, shape, start + begin))
+        _stored(path, name, dtype, shape, start + begin)
         for name, (dtype, shape, begin, _) in checked.items()
     ]
 
