@@ -43,9 +43,12 @@ class AttentionSpec:
             other pair +0. `causal_trap`: LLaDA's code given an `attention_mask` with a zero
             anywhere in the batch: keys are hidden *and* the model turns causal. The last two
             reproduce reference numbers (github.com/Gen-Verse/MMaDA, models/modeling_llada.py).
+        window: sliding window of `causal`: a token sees itself and the window - 1 places before
+            it; 0 for everything before it.
 
     Raises:
-        InputError: unknown kind or mask mode, or a block length that does not go with the kind.
+        InputError: unknown kind or mask mode, a block length or window that does not go with the
+            kind.
     """
 
     kind: Kind = field(default="causal", metadata={"static": True})
@@ -54,6 +57,7 @@ class AttentionSpec:
     lengths: Int[Array, " B"] | None = None
     keys: Bool[Array, "B S"] | None = None
     mask_mode: MaskMode = field(default="bool", metadata={"static": True})
+    window: int = field(default=0, metadata={"static": True})
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -66,6 +70,11 @@ class AttentionSpec:
             raise InputError(
                 f"attention block {self.block} does not go with kind {self.kind!r}: block_causal "
                 "and block_diffusion need a block of at least 1 token, the others 0"
+            )
+        if self.window < 0 or (self.window and self.kind != "causal"):
+            raise InputError(
+                f"attention window {self.window} does not go with kind {self.kind!r}: it must be "
+                "0, or a number of tokens of causal attention"
             )
 
 
@@ -88,6 +97,8 @@ def visible(
     key_index = jnp.arange(key_length)[None, :]
     if spec.kind == "causal":
         seen = key_index <= query_index
+        if spec.window:
+            seen = seen & (key_index > query_index - spec.window)
     elif spec.kind == "block_causal":
         seen = key_index // spec.block <= query_index // spec.block
     elif spec.kind == "block_diffusion":
@@ -177,22 +188,26 @@ def attend_in_parts(
     mask: Bool[Array, "#B T T"],
     bias: Float[Array, "B T T"] | None,
     parts: int,
+    window: int = 0,
 ) -> Float[Array, "B H T K"]:
     """`attend` under a causal mask, the queries in so many parts, each with no key after its own.
 
-    Three parts leave out a third of the products, four 3/8. A query that sees no key gets the mean
-    of the values up to the end of its part.
+    Three parts leave out a third of the products, four 3/8; with a window, keys before that of a
+    part's first query are left out too. A query that sees no key gets the mean of the values that
+    its part reads.
     """
     length = query.shape[2]
     bounds = [length * part // parts for part in range(parts + 1)]
-    outs = [
-        attend(
-            query[:, :, start:end],
-            key[:, :, :end],
-            value[:, :, :end],
-            mask[:, start:end, :end],
-            None if bias is None else bias[:, start:end, :end],
+    outs = []
+    for start, end in pairwise(bounds):
+        first = max(0, start - window + 1) if window else 0
+        outs.append(
+            attend(
+                query[:, :, start:end],
+                key[:, :, first:end],
+                value[:, :, first:end],
+                mask[:, start:end, first:end],
+                None if bias is None else bias[:, start:end, first:end],
+            )
         )
-        for start, end in pairwise(bounds)
-    ]
     return jnp.concatenate(outs, axis=2)

@@ -8,7 +8,7 @@ always uses `xla`: a decoding step is a matrix-vector product with nothing to fu
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -108,8 +108,42 @@ def attend_fn(backend: str, spec: AttentionSpec, length: int, interpret: bool = 
         return splash(spec, length, interpret)
     mask, bias = visible(spec, length, length), logit_bias(spec)
     if (parts := _causal_parts(spec, length)) > 1:
-        return lambda query, key, value: attend_in_parts(query, key, value, mask, bias, parts)
+        return lambda query, key, value: attend_in_parts(
+            query, key, value, mask, bias, parts, spec.window
+        )
     return lambda query, key, value: attend(query, key, value, mask, bias)
+
+
+def attend_either(backends: tuple[str, str], spec: AttentionSpec, window: int, length: int) -> Any:
+    """Self-attention of layers that are scanned over and of which some have a sliding window.
+
+    The function maps queries, keys, values and a bool scalar that is not known when the program
+    is compiled (whether this layer has the window) to what `attend_fn`'s gives.
+
+    Args:
+        backends: that `choose` returned without and with the window.
+        spec: who sees whom without it.
+        window: in tokens.
+        length: T.
+    """
+    windowed = replace(spec, window=window)
+    if backends == ("xla", "xla"):
+        masks = visible(spec, length, length), visible(windowed, length, length)
+        bias, parts = logit_bias(spec), _causal_parts(spec, length)
+
+        def by_mask(query: Array, key: Array, value: Array, has_window: Array) -> Array:
+            mask = jnp.where(has_window, masks[1], masks[0])
+            return attend_in_parts(query, key, value, mask, bias, parts)
+
+        return by_mask
+    whole = attend_fn(backends[0], spec, length)
+    local = attend_fn(backends[1], windowed, length)
+
+    def by_branch(query: Array, key: Array, value: Array, has_window: Array) -> Array:
+        out: Array = jax.lax.cond(has_window, local, whole, query, key, value)
+        return out
+
+    return by_branch
 
 
 def _causal_parts(spec: AttentionSpec, length: int) -> int:
@@ -127,7 +161,7 @@ def _hidden_keys(spec: AttentionSpec) -> Array | None:
 
 
 def _cudnn(spec: AttentionSpec, length: int) -> AttendFn:
-    """Causality and lengths go to the kernel as such; segments, blocks and keys need a mask."""
+    """Causality, lengths and a window go to the kernel as such; the rest needs a mask."""
     mask = None
     if spec.segments is not None or spec.block or _hidden_keys(spec) is not None:
         mask = visible(replace(spec, lengths=None), length, length)[:, None]
@@ -140,6 +174,7 @@ def _cudnn(spec: AttentionSpec, length: int) -> AttendFn:
             value.swapaxes(1, 2),
             mask=None if mask is None else jnp.broadcast_to(mask, (len(query), 1, length, length)),
             is_causal=spec.kind == "causal",
+            local_window_size=(spec.window - 1, 0) if spec.window else None,
             query_seq_lengths=None if lengths is None else jnp.full_like(lengths, length),
             key_value_seq_lengths=lengths,
             implementation="cudnn",

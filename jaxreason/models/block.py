@@ -1,4 +1,4 @@
-"""What a transformer is made of: RMSNorm, rotary embedding, and the block of one layer."""
+"""What a transformer is made of: RMSNorm and the block of one layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxreason.models.config import TransformerConfig
 from jaxreason.models.projection import project
-from jaxreason.sharding.mesh import ambient_platform
+from jaxreason.models.rope import rotate
 
 
 def rms_norm(
@@ -21,37 +21,6 @@ def rms_norm(
     x32 = x.astype(jnp.float32)
     inverse = jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + epsilon)
     return (x32 * inverse * scale).astype(x.dtype)
-
-
-def rope_frequencies(head_size: int, base: float) -> Float[Array, " K/2"]:
-    """Radians per token by which each pair of features turns, the fastest first."""
-    return base ** (-jnp.arange(0, head_size, 2, dtype=jnp.float32) / head_size)
-
-
-def rope_angles(
-    positions: Int[Array, "B T"], head_size: int, base: float
-) -> tuple[Float[Array, "B 1 T K/2"], Float[Array, "B 1 T K/2"]]:
-    """Cosine and sine of the rotary angles (Su et al. 2021), one for each pair of features."""
-    angles = positions[..., None].astype(jnp.float32) * rope_frequencies(head_size, base)
-    cosine, sine = jnp.cos(angles), jnp.sin(angles)
-    if ambient_platform() == "cpu":
-        # The compiler would compute them again, number by number, in every loop that reads them
-        # (a tenth of a small model's step). It does not fuse a matrix product into those loops.
-        once = jnp.eye(head_size // 2)
-        cosine = jnp.matmul(cosine, once, precision="highest")
-        sine = jnp.matmul(sine, once, precision="highest")
-    return cosine[:, None], sine[:, None]
-
-
-def rotate(
-    x: Float[Array, "B N T K"],
-    cosine: Float[Array, "B 1 T K/2"],
-    sine: Float[Array, "B 1 T K/2"],
-) -> Float[Array, "B N T K"]:
-    """Turn each pair (x_i, x_{i+K/2}) by its angle: halves as in Llama and Qwen2."""
-    first, second = jnp.split(x, 2, axis=-1)
-    turned = [first * cosine - second * sine, second * cosine + first * sine]
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 class Block(nn.Module):
@@ -90,13 +59,24 @@ class Block(nn.Module):
                 result = result + bias.astype(dtype)[:, None]
             return checkpoint_name(result, name)
 
-        def norm(name: str, source: Array) -> Array:
-            scale = self.param(name, nn.initializers.ones, (c.width,), jnp.float32)
+        def norm(name: str, source: Array, size: int) -> Array:
+            scale = self.param(name, nn.initializers.ones, (size,), jnp.float32)
             return rms_norm(source, scale, c.norm_epsilon)
 
-        y = norm("attention_norm", x)
-        query = rotate(heads_of("query", y, c.heads), cosine, sine)
-        key = rotate(heads_of("key", y, c.kv_heads), cosine, sine)
+        def rotated(name: str, source: Array, heads: int) -> Array:
+            x = heads_of(name, source, heads)
+            return rotate(norm(f"{name}_norm", x, c.head_size) if c.qk_norm else x, cosine, sine)
+
+        def biased(name: str, result: Array, wanted: bool) -> Array:
+            if not wanted:
+                return result
+            shape = (result.shape[-1],)
+            bias = self.param(f"{name}_bias", nn.initializers.zeros, shape, jnp.float32)
+            return result + bias.astype(dtype)
+
+        y = norm("attention_norm", x, c.width)
+        query = rotated("query", y, c.heads)
+        key = rotated("key", y, c.kv_heads)
         attended, kept = attend_fn(query, key, heads_of("value", y, c.kv_heads))
         attended = checkpoint_name(attended, "attended")
         kernel = weight(
@@ -104,9 +84,13 @@ class Block(nn.Module):
             (c.heads, c.head_size, c.width),
             out * (c.heads * c.head_size) ** -0.5,
         )
-        x = x + jnp.einsum("bhtk,hkd->btd", attended, kernel)
-        y = norm("mlp_norm", x)
-        gate = checkpoint_name(project(y, weight("gate", (c.width, c.mlp_width), into)), "gate")
-        up = checkpoint_name(project(y, weight("up", (c.width, c.mlp_width), into)), "up")
+        x = x + biased("output", jnp.einsum("bhtk,hkd->btd", attended, kernel), c.output_bias)
+        y = norm("mlp_norm", x, c.width)
+
+        def wide(name: str) -> Array:
+            product = project(y, weight(name, (c.width, c.mlp_width), into))
+            return checkpoint_name(biased(name, product, c.mlp_bias), name)
+
+        gate, up = wide("gate"), wide("up")
         down = weight("down", (c.mlp_width, c.width), out * c.mlp_width**-0.5)
-        return x + project(jax.nn.silu(gate) * up, down), kept
+        return x + biased("down", project(jax.nn.silu(gate) * up, down), c.mlp_bias), kept

@@ -74,8 +74,13 @@ def run_cached(
     valid = jax.lax.dynamic_update_slice(cache.valid, real, (0, cache.filled))
     unpadded = AttentionSpec(spec.kind, spec.block)
     mask = visible(unpadded, length, capacity, cache.filled) & valid[:, None, :]
+    windows = [0 if window >= capacity else window for window in c.windows]
+    near = _windowed(mask, valid, cache.filled, max(windows)) if any(windows) else mask
+    mixed = len(set(windows)) > 1
 
-    def run_block(x: Array, layer: Params, keys: Array, values: Array, i: Array | None) -> Any:
+    def run_block(
+        x: Array, layer: Params, keys: Array, values: Array, mask: Array, i: Array | None
+    ) -> Any:
         def attend_cache(q: Array, k: Array, v: Array) -> tuple[Array, tuple[Array, Array]]:
             if i is None:
                 start = (0, 0, cache.filled, 0)
@@ -93,20 +98,33 @@ def run_cached(
         written = []
         for i, (keys, values) in enumerate(zip(cache.key, cache.value, strict=True)):
             layer = layers[i] if isinstance(layers, tuple) else layer_of(layers, i)
-            x, kept = run_block(x, layer, keys, values, None)
+            x, kept = run_block(x, layer, keys, values, near if windows[i] else mask, None)
             written.append(kept)
         new_keys, new_values = zip(*written, strict=True)
         return x, Cache(new_keys, new_values, valid, cache.filled + length)
 
     # The whole cache is in the carry, so that XLA updates it in place.
+    has_window = jnp.asarray([window > 0 for window in windows]) if mixed else None
+
     def scanned(carry: Any, xs: tuple[Params, Array]) -> tuple[Any, None]:
         x, (keys, values) = carry
-        return run_block(x, xs[0], keys, values, xs[1]), None
+        layer, i = xs
+        its = near if has_window is None else jnp.where(has_window[i], near, mask)
+        return run_block(x, layer, keys, values, its, i), None
 
     carry: Any = (x, (cache.key, cache.value))
     xs: Any = (layers, jnp.arange(c.layers))
     (x, (keys, values)), _ = jax.lax.scan(scanned, carry, xs, unroll=c.unroll)
     return x, Cache(keys, values, valid, cache.filled + length)
+
+
+def _windowed(
+    mask: Bool[Array, "B T S"], valid: Bool[Array, "B S"], filled: Int[Array, ""], window: int
+) -> Bool[Array, "B T S"]:
+    """The keys of `mask` that are within the window, which counts tokens and leaves out padding."""
+    count = jnp.cumsum(valid, axis=1)
+    own = jax.lax.dynamic_slice_in_dim(count, filled, mask.shape[1], axis=1)
+    return mask & (own[:, :, None] - count[:, None, :] < window)
 
 
 def layer_of(layers: Params, i: int) -> Params:

@@ -6,6 +6,7 @@ from typing import Literal
 from jaxreason.errors import InputError
 from jaxreason.models.attention import Kind
 from jaxreason.models.backends import BACKENDS, Backend
+from jaxreason.models.rope import RopeScaling
 
 Remat = Literal["none", "dots", "names", "full"]
 
@@ -33,6 +34,13 @@ class TransformerConfig:
         unroll: blocks unrolled per scan iteration; `layers` unrolls all, and decoding
             then reads cached keys and values without copying them first.
         backend: attention kernel, see `jaxreason.models.backends`.
+        qk_norm: RMSNorm over each head's queries and keys before they are rotated (Qwen3).
+        output_bias: a bias after the heads are joined (Llama's `attention_bias`, with `qkv_bias`).
+        mlp_bias: biases on all three products of the SwiGLU (Llama's `mlp_bias`).
+        rope_scaling: changes the rotary frequencies for longer contexts; None leaves them.
+        window: sliding window, in tokens: a token sees itself and the `window` - 1 before it; 0
+            lets it see everything before it. Needs causal attention.
+        window_layers: for each layer whether it has the window; empty for all of them.
 
     Raises:
         InputError: a size that does not fit the others.
@@ -54,6 +62,12 @@ class TransformerConfig:
     remat: Remat = "none"
     unroll: int = 1
     backend: Backend = "auto"
+    qk_norm: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    rope_scaling: RopeScaling | None = None
+    window: int = 0
+    window_layers: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):
@@ -73,3 +87,25 @@ class TransformerConfig:
             raise InputError(
                 f"model.unroll is {self.unroll}; expected 1 to model.layers ({self.layers})"
             )
+        self._check_window()
+
+    def _check_window(self) -> None:
+        if self.window < 0:
+            raise InputError(f"model.window is {self.window}; expected tokens, or 0 for none")
+        if self.window and self.attention != "causal":
+            raise InputError(
+                f"model.window is {self.window} and model.attention {self.attention!r}; a sliding "
+                "window needs 'causal'"
+            )
+        count = len(self.window_layers)
+        if count and (not self.window or count != self.layers):
+            raise InputError(
+                f"model.window_layers names {count} layers; expected model.layers "
+                f"({self.layers}) of them, and a model.window above 0 (it is {self.window})"
+            )
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Of each layer, in tokens; 0 for none."""
+        wanted = self.window_layers or (True,) * self.layers
+        return tuple(self.window if each else 0 for each in wanted)

@@ -49,7 +49,7 @@ def splash(
     Rows are padded to a multiple of 128. Padding is a segment of its own.
 
     Args:
-        spec: who sees whom; causal or bidirectional.
+        spec: who sees whom; causal, with a window or without, or bidirectional.
         length: T.
         interpret: run the kernel in Pallas's interpreter, on any platform (for tests).
     """
@@ -64,7 +64,7 @@ def splash(
             query, key, value = (
                 jnp.pad(x, ((0, 0), (0, 0), (0, padding), (0, 0))) for x in (query, key, value)
             )
-        local = _local(spec.kind == "causal", interpret)
+        local = _local(spec.kind == "causal", spec.window, interpret)
         mesh = jax.sharding.get_abstract_mesh()
         if mesh.empty or mesh.size == 1:
             return local(query, key, value, given)[:, :, :length]
@@ -95,7 +95,9 @@ def _segments(spec: AttentionSpec, length: int) -> Int[Array, "B T"] | None:
     return ids
 
 
-def _local(causal: bool, interpret: bool) -> Callable[[Array, Array, Array, Array | None], Array]:
+def _local(
+    causal: bool, window: int, interpret: bool
+) -> Callable[[Array, Array, Array, Array | None], Array]:
     """The kernel on one device: one multi-query call per key-value head and row."""
     from jax.experimental.pallas.ops.tpu.splash_attention import (
         splash_attention_kernel as kernels,
@@ -106,7 +108,9 @@ def _local(causal: bool, interpret: bool) -> Callable[[Array, Array, Array, Arra
         batch, heads, length, head_size = query.shape
         groups = key.shape[1]
         shape = (length, length)
-        mask = masks.CausalMask(shape) if causal else masks.FullMask(shape)
+        mask: masks.Mask = masks.CausalMask(shape) if causal else masks.FullMask(shape)
+        if window:
+            mask = masks.LocalMask(shape, (window - 1, 0), 0)
         block = next(size for size in BLOCKS if length % size == 0)
         kernel = kernels.make_splash_mqa_single_device(
             masks.MultiHeadMask([mask] * (heads // groups)),

@@ -5,7 +5,8 @@ bidirectional. Parameters are nested dicts; the layers are stacked on axis 0 and
 compile time does not grow with depth.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,10 +15,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxreason.errors import InputError
 from jaxreason.models.attention import AttentionSpec
-from jaxreason.models.backends import attend_fn, choose
-from jaxreason.models.block import Block, rms_norm, rope_angles
+from jaxreason.models.backends import attend_either, attend_fn, choose
+from jaxreason.models.block import Block, rms_norm
 from jaxreason.models.cache import Cache, empty_cache, layer_of, run_cached
 from jaxreason.models.config import TransformerConfig
+from jaxreason.models.rope import rope_angles
 from jaxreason.models.splash import unsplittable
 from jaxreason.sharding.mesh import BATCH_AXES, ambient_platform, constrain
 from jaxreason.types import Params
@@ -112,7 +114,8 @@ class Transformer:
 
         Raises:
             InputError: the backend cannot run this attention; segments, `block_diffusion` or a mask
-                mode other than `full` and `bool` with a cache.
+                mode other than `full` and `bool` with a cache; a model with a sliding window
+                whose attention is not causal.
         """
         c = self.config
         spec = attention if attention is not None else AttentionSpec(kind=c.attention)
@@ -121,26 +124,32 @@ class Transformer:
             if spec.kind == "block_diffusion":
                 count = count % (tokens.shape[1] // 2)
             positions = jnp.broadcast_to(count, tokens.shape)
-        cosine, sine = rope_angles(positions, c.head_size, c.rope_base)
+        if spec.window or (c.window and spec.kind != "causal"):
+            raise InputError(
+                f"model.window is {c.window} and the attention {spec.kind!r} with window "
+                f"{spec.window}; the model's window is the one that counts, over 'causal' attention"
+            )
+        cosine, sine = rope_angles(positions, c.head_size, c.rope_base, c.rope_scaling)
         # Its rows may be spread over the batch axes too; they are gathered for the lookup.
         table = constrain(params["embedding"], "tensor", None)
         x = _lay_out(jnp.take(table, tokens, axis=0).astype(c.dtype))
         if cache is None:
-            length, platform = tokens.shape[1], ambient_platform()
-            unsplit = unsplittable(tokens.shape[0], c.heads, c.kv_heads)
-            backend = choose(c.backend, spec, length, c.head_size, c.dtype, platform, unsplit)
-            self_attend = attend_fn(backend, spec, length)
+            # A window that reaches over the whole row is none.
+            windows = [0 if window >= tokens.shape[1] else window for window in c.windows]
+            self_attend = _self_attention(c, spec, windows, *tokens.shape)
 
-            def attend_only(q: Array, k: Array, v: Array) -> tuple[Array, None]:
-                return self_attend(q, k, v), None
+            def run_block(x: Array, layer: Params, has_window: Array | None) -> tuple[Array, None]:
+                def attend_only(q: Array, k: Array, v: Array) -> tuple[Array, None]:
+                    return self_attend(q, k, v, has_window), None
 
-            def run_block(x: Array, layer: Params) -> tuple[Array, None]:
                 block: Any = Block(c).apply({"params": layer}, x, cosine, sine, attend_only)
                 return _lay_out(block[0]), None
 
             if c.remat != "none":
                 run_block = jax.checkpoint(run_block, policy=_POLICIES[c.remat], prevent_cse=False)
-            x, _ = jax.lax.scan(run_block, x, params["layers"], unroll=c.unroll)
+            mixed = len(set(windows)) > 1
+            xs = params["layers"], jnp.asarray(windows) > 0 if mixed else None
+            x, _ = jax.lax.scan(lambda x, xs: run_block(x, *xs), x, xs, unroll=c.unroll)
         else:
             x, cache = run_cached(c, params["layers"], x, cosine, sine, spec, cache)
         return rms_norm(x, params["final_norm"], c.norm_epsilon), cache
@@ -155,6 +164,23 @@ class Transformer:
         c = self.config
         table = params["embedding"].T if c.tied else params["head"]
         return jnp.matmul(hidden, table.astype(c.dtype), preferred_element_type=jnp.float32)
+
+
+def _self_attention(
+    c: TransformerConfig, spec: AttentionSpec, windows: list[int], rows: int, length: int
+) -> Callable[[Array, Array, Array, Array | None], Array]:
+    """`(query, key, value, has_window) -> attended`; the last is None if all layers are alike."""
+    platform, unsplit = ambient_platform(), unsplittable(rows, c.heads, c.kv_heads)
+
+    def backend_of(spec: AttentionSpec) -> str:
+        return choose(c.backend, spec, length, c.head_size, c.dtype, platform, unsplit)
+
+    if len(kinds := sorted(set(windows))) == 1:
+        spec = replace(spec, window=kinds[0])
+        attend = attend_fn(backend_of(spec), spec, length)
+        return lambda query, key, value, has_window: attend(query, key, value)
+    backends = backend_of(spec), backend_of(replace(spec, window=kinds[1]))
+    return attend_either(backends, spec, kinds[1], length)
 
 
 def _lay_out(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

@@ -50,7 +50,9 @@ TRANSFORMER_RULES: tuple[Rule, ...] = (
     Rule(r"(^|/)layers/(key|value)_bias$", P(None, "tensor", None), or_replicate=True),
     Rule(r"(^|/)layers/(gate|up)$", P(None, "fsdp", "tensor")),
     Rule(r"(^|/)layers/down$", P(None, "tensor", "fsdp")),
-    Rule(r"(^|/)layers/(attention|mlp)_norm$", P()),
+    Rule(r"(^|/)layers/(gate|up)_bias$", P(None, "tensor")),
+    Rule(r"(^|/)layers/(output|down)_bias$", P()),
+    Rule(r"(^|/)layers/(attention|mlp|query|key)_norm$", P()),
 )
 
 # Convolutional models are small beside their activations: every device holds all of one, and the

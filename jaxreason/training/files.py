@@ -29,7 +29,15 @@ FREE_FIELDS = (
 RETIRED_FIELDS = ("batch.process_index", "batch.process_count")
 """Fields that only older runs have; they say nothing about the run."""
 
-IMPLIED = {"batch.streams": 1}
+IMPLIED = {
+    "batch.streams": 1,
+    "model.qk_norm": False,
+    "model.output_bias": False,
+    "model.mlp_bias": False,
+    "model.rope_scaling": None,
+    "model.window": 0,
+    "model.window_layers": [],
+}
 """What holds in a run from before there was such a field."""
 
 

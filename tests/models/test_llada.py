@@ -10,8 +10,8 @@ import pytest
 
 from jaxreason.errors import InputError
 from jaxreason.models import AttentionSpec, Transformer, preset
-from jaxreason.models.block import rope_frequencies
 from jaxreason.models.llada import from_llada, llada_places, to_llada
+from jaxreason.models.rope import rope_frequencies
 
 CONFIG = golden_llada.golden_config()
 MODEL = Transformer(CONFIG)
