@@ -41,10 +41,12 @@ def llada_places(config: TransformerConfig) -> dict[str, Place]:
     A tied model has no `ff_out` of its own (`weight_tying` in LLaDA's config.json).
 
     Raises:
-        InputError: the model has biases, which LLaDA's layout has no names for.
+        InputError: the model has biases or norms that LLaDA's layout has no names for, or
+            computes what LLaDA's code does not.
     """
-    if config.qkv_bias:
-        raise InputError("model.qkv_bias is True; LLaDA's layout of weights has no biases")
+    for name in ("qkv_bias", "output_bias", "mlp_bias", "qk_norm", "rope_scaling", "window"):
+        if value := getattr(config, name):
+            raise InputError(f"model.{name} is {value}; LLaDA's layout of weights has none")
     vocabulary, width = config.vocabulary_size, config.width
     places = {
         f"{_ROOT}wte.weight": Place(

@@ -114,7 +114,9 @@ class NextTokenExperiment:
             model_init=model.init,
             optimizer=make_optimizer(self.optimizer),
             batch_shapes=[next_token_shapes(*shape) for shape in run_batch(self, mesh).shapes],
-            flops_per_token=training_flops_per_token(shapes, self.batch.length),
+            flops_per_token=training_flops_per_token(
+                shapes, self.batch.length, windows=self.model.windows
+            ),
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ XLA's cost analysis is no substitute: it counts a scanned stack of layers once.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -60,7 +60,7 @@ def matmul_parameters(params: Mapping[str, Any]) -> int:
 
 
 def training_flops_per_token(
-    params: Mapping[str, Any], length: int, *, causal: bool = True
+    params: Mapping[str, Any], length: int, *, causal: bool = True, windows: Sequence[int] = ()
 ) -> float:
     """FLOPs of forward and backward for one token: 6 N + 12 L (H K) T, attention halved if causal.
 
@@ -74,12 +74,16 @@ def training_flops_per_token(
             tree without it is counted without attention.
         length: T, tokens per row.
         causal: whether tokens see only what precedes them.
+        windows: sliding window of each layer (`TransformerConfig.windows`), 0 where there is none;
+            a token sees W - W^2 / 2T others on average. Empty for none at all.
     """
     flops = 6.0 * matmul_parameters(params)
     query = params.get("layers", {}).get("query")
     if query is not None:
         layers, _, heads, size = query.shape
-        flops += 12.0 * layers * heads * size * length * (0.5 if causal else 1.0)
+        each = [min(window or length, length) for window in windows] or [length] * layers
+        seen = sum(one - one**2 / (2 * length) if causal else length for one in each)
+        flops += 12.0 * heads * size * seen
     return flops
 
 

@@ -250,7 +250,9 @@ class PreferenceExperiment(PostTraining):
             model_init=given_params(params),
             optimizer=self.optimizer_for(params),
             batch_shapes=[shapes],
-            flops_per_token=training_flops_per_token(params, shapes["tokens"].shape[-1]),
+            flops_per_token=training_flops_per_token(
+                params, shapes["tokens"].shape[-1], windows=base.model.config.windows
+            ),
         )
 
     def _data(

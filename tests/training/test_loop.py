@@ -243,6 +243,9 @@ def test_matmul_parameters_and_flops_of_a_known_shape():
         attention = 3 * 2 * (2 * 2 * 8 * 10)
         assert training_flops_per_token(shapes, 10, causal=False) == 6 * 1240 + attention
         assert training_flops_per_token(shapes, 10) == 6 * 1240 + attention / 2
+        # A window of 4 over 10 tokens: 4 - 16 / 20 others on average, in the second layer.
+        windowed = training_flops_per_token(shapes, 10, windows=(0, 4))
+        assert windowed == pytest.approx(6 * 1240 + attention / 4 + attention / 2 * 3.2 / 10)
 
 
 def test_peaks_of_known_devices_and_no_guess_for_others():

@@ -12,10 +12,13 @@ from jaxreason.models import TransformerConfig
 from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.tokens.image_codec import ImageCodec
 
-SHAPE = ("layers", "width", "heads", "kv_heads", "head_size", "mlp_width", "qkv_bias", "tied")
+SHAPE = (
+    *("layers", "width", "heads", "kv_heads", "head_size", "mlp_width", "tied"),
+    *("qkv_bias", "output_bias", "mlp_bias", "qk_norm"),
+)
 """Fields of a model that decide which parameters it has, its vocabulary aside."""
 
-MEANING = ("rope_base", "norm_epsilon")
+MEANING = ("rope_base", "rope_scaling", "norm_epsilon", "window", "window_layers")
 """Fields that decide what the same parameters compute."""
 
 

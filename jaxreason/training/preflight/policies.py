@@ -169,7 +169,8 @@ def reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     length = LENGTH_STEP * -(-longest // LENGTH_STEP)
     core = next_token_shapes(rollout.rows, length)
     held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
-    per_token = training_flops_per_token(base.params, length)
+    windows = base.model.config.windows
+    per_token = training_flops_per_token(base.params, length, windows=windows)
     forward = per_token * rollout.rows * length / 3
     found = _updates(step, held, rollout, core, per_token)
     found.append(
