@@ -1,4 +1,4 @@
-"""`jaxreason preflight FILE --topology NAME`: will it fit, and what will it cost, with no TPU."""
+"""`jaxreason preflight FILE --topology NAME`: will it fit, and what will it cost?"""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from jaxreason.cli.processes import take
 from jaxreason.errors import InputError
 from jaxreason.paths import local_path
 
-HELP = "compile a run for TPUs that need not be here: does it fit, what does it send"
+HELP = "compile a run for TPUs or GPUs that need not be here: does it fit, what does it send"
 
 _USAGE = f"""usage: jaxreason preflight FILE --topology NAME [--slices N] [--json] [--search]
                            [--FIELD VALUE ...]
@@ -19,8 +19,10 @@ _USAGE = f"""usage: jaxreason preflight FILE --topology NAME [--slices N] [--jso
 
   FILE             a Python file that defines `experiment`
   --topology NAME  the slice, such as v5e-4, v6e-16, v5p-16, tpu7x-8
-                   (v5p and tpu7x count TensorCores, two to a chip)
-  --slices N       that many slices, joined by the data-centre network (default: 1)
+                   (v5p and tpu7x count TensorCores, two to a chip),
+                   or a machine with GPUs: a100-80gb, h100, h200, b200, with several h200x8
+  --slices N       that many slices, joined by the data-centre network, or that many machines
+                   with GPUs (default: 1)
   --json           print one JSON object instead of a table
   --search         for each remat policy, find the largest batch that fits of those that are a
                    power of two times the smallest one that the mesh can split
@@ -30,6 +32,10 @@ compiled are the programs of a training step: the update and, in reinforcement l
 and scores. Not compiled: initialisation, evaluation (validation loss, held-out answers), the
 drawing and scoring of completions before preference learning, and the scores that process rewards
 are made of; their memory is not judged.
+
+of GPUs memory alone is judged. Parameters, gradients, optimizer, masks and bases are exact, from
+shapes. Activations and temporaries are those of a program compiled for the GPUs if they are here,
+else for as many TPUs: an estimate, and what was compiled is said. No GPU and no TPU is needed.
 
 exit codes: 0 it fits, 1 it does not fit or cannot be compiled, 2 bad input
 """
@@ -53,12 +59,14 @@ def run(argv: Sequence[str]) -> int:
     slices = _count(take(arguments, "--slices") or "1")
     as_json, search = _flag(arguments, "--json"), _flag(arguments, "--search")
 
-    from jaxreason.sharding.topologies import prepare_libtpu, topology
+    from jaxreason.sharding.gpus import GpuTopology, any_topology, gpus_here
+    from jaxreason.sharding.topologies import prepare_libtpu
 
     if name is None:
         raise InputError("--topology is missing; give a slice, such as --topology v5p-16")
-    topology(name)
-    prepare_libtpu()
+    found = any_topology(name)
+    if not (isinstance(found, GpuTopology) and gpus_here(found, slices)):
+        prepare_libtpu()
     from jaxreason.training.preflight.run import preflight
     from jaxreason.training.runs import load_experiment
 
@@ -66,14 +74,14 @@ def run(argv: Sequence[str]) -> int:
     experiment = parse_options(type(default), arguments, f"jaxreason preflight {file}", default)
     if search:
         return _search(experiment, name, slices, as_json)
-    found = preflight(experiment, name, slices, _say)
+    judged = preflight(experiment, name, slices, _say)
     if as_json:
-        print(json.dumps(found.as_json(), indent=1))
+        print(json.dumps(judged.as_json(), indent=1))
     else:
         from jaxreason.training.preflight.tables import show
 
-        show(found, sys.stdout)
-    return 0 if found.fits else 1
+        show(judged, sys.stdout)
+    return 0 if judged.fits else 1
 
 
 def _search(experiment: Any, name: str, slices: int, as_json: bool) -> int:

@@ -72,6 +72,7 @@ class Report:
         needed: their sum; None where the compiler refused before saying.
         available: bytes a program may use.
         refusal: the compiler's own words, if it refused.
+        note: what else is to be known of the memory.
         undonated: bytes of the state that are not written over in place.
         seconds_to_compile: wall time.
         flops: model FLOPs of one call over all devices.
@@ -97,6 +98,7 @@ class Report:
     traffic: list[Traffic] = field(default_factory=list)
     hbm_traffic: float = 0.0
     estimate: Estimate | None = None
+    note: str | None = None
 
 
 def analyse(planned: Planned, topology: Topology, slices: int = 1) -> Report:
@@ -118,7 +120,7 @@ def analyse(planned: Planned, topology: Topology, slices: int = 1) -> Report:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise FailureError(f"{planned.name} does not compile: {error}") from error
         report.refusal = str(error).split("RESOURCE_EXHAUSTED:")[-1].strip().splitlines()[0]
-        report.needed = _needed(str(error), sum(planned.resident.values()))
+        report.needed = needed_by(str(error), sum(planned.resident.values()))
         return report
     report.seconds_to_compile = time.perf_counter() - began
     _memory(report, planned, compiled.memory_analysis())
@@ -147,7 +149,7 @@ def _memory(report: Report, planned: Planned, found: Any) -> None:
     report.fits = report.needed <= report.available
 
 
-def _needed(refusal: str, resident: int) -> int | None:
+def needed_by(refusal: str, resident: int) -> int | None:
     """Bytes the compiler says a program would have needed."""
     units = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
     found = re.search(r"(?:Used|\() ?([\d.]+)([KMGT])", refusal)

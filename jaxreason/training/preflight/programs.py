@@ -27,6 +27,7 @@ class Planned(NamedTuple):
         calls: calls in one training step.
         donated: bytes on one device that it should write over in place.
         seen: share of the keys that a query attends to, for kernels that do not say.
+        gradients: bytes on one device of one set of gradients, which are among the temporaries.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Planned(NamedTuple):
     calls: float
     donated: int
     seen: float = 1.0
+    gradients: int = 0
 
 
 def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
@@ -119,6 +121,7 @@ def update_program(
         flops=flops_per_token * tokens if flops_per_token else None,
         calls=calls,
         donated=sum(held.values()),
+        gradients=device_bytes(state.params),
     )
 
 

@@ -4,15 +4,18 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
+from jaxreason.sharding.gpus import GpuTopology, any_topology
 from jaxreason.sharding.mesh import BATCH_AXES, make_mesh
-from jaxreason.sharding.topologies import Topology, topology, topology_devices
+from jaxreason.sharding.topologies import Topology, topology_devices
 from jaxreason.training.preflight.analysis import Report, analyse
-from jaxreason.training.preflight.programs import planned_programs
+from jaxreason.training.preflight.gpu import analyse_for_gpus, compiler_for
+from jaxreason.training.preflight.programs import Planned, planned_programs
 from jaxreason.training.preflight.search import Found, search
 
 SCHEMA = 2
@@ -24,16 +27,18 @@ class Preflight:
     """What is known of a run before it runs.
 
     Attributes:
-        topology: the slice.
+        topology: the slice, or the machine with GPUs.
         slices: how many of it.
         mesh: axis to devices along it.
         reports: one per program.
+        compiled_for: of GPUs, what the programs were compiled for; "" for TPUs.
     """
 
-    topology: Topology
+    topology: Topology | GpuTopology
     slices: int
     mesh: dict[str, int]
     reports: list[Report]
+    compiled_for: str = ""
 
     @property
     def fits(self) -> bool:
@@ -44,13 +49,15 @@ class Preflight:
         """One JSON object, bytes and seconds and FLOPs as plain numbers.
 
         `schema` (2), `fits`, `topology` {name, slices, chips, hosts, devices, libtpu_name,
-        hbm_bytes}, `mesh` {axis: devices}, `versions` {jax, libtpu} and `programs`, a list of
-        {name, calls (in one training step), fits, refusal (of the compiler, or null), memory
-        {category: bytes on one device}, needed, available, undonated, seconds_to_compile, flops (of
-        all devices, by formula; null if not known), executed_flops (of matrix products on one
-        device), certain (false where a loop without a known bound is counted once), hbm_traffic
-        (bytes on one device), traffic [{kind, network, count, bytes (sent by one device),
-        certain}], estimate {seconds, bound, compute, hbm, ici, dcn, model, certain, mfu} or null}.
+        hbm_bytes}, `compiled_for` (of GPUs; "" for TPUs), `mesh` {axis: devices}, `versions` {jax,
+        libtpu (null where it is not installed)} and `programs`, a list of {name, calls (in one
+        training step), fits, refusal (of the compiler, or null), note (on the memory, or null),
+        memory {category: bytes on one device}, needed, available, undonated, seconds_to_compile,
+        flops (of all devices, by formula; null if not known), executed_flops (of matrix products
+        on one device), certain (false where a loop without a known bound is counted once),
+        hbm_traffic (bytes on one device), traffic [{kind, network, count, bytes (sent by one
+        device), certain}], estimate {seconds, bound, compute, hbm, ici, dcn, model, certain, mfu}
+        or null}.
         Everything under `estimate` is a roofline, not a measurement; see `Estimate`.
         """
         slice_ = self.topology
@@ -66,6 +73,7 @@ class Preflight:
                 "libtpu_name": slice_.libtpu_name,
                 "hbm_bytes": slice_.chip.hbm_bytes,
             },
+            "compiled_for": self.compiled_for,
             "mesh": self.mesh,
             "versions": {"jax": jax.__version__, "libtpu": _libtpu_version()},
             "programs": [report_json(report) for report in self.reports],
@@ -110,14 +118,49 @@ def report_json(report: Report) -> dict[str, Any]:
     return found
 
 
-def _libtpu_version() -> str:
-    from importlib.metadata import version
+def _libtpu_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version("libtpu")
+    try:
+        return version("libtpu")
+    except PackageNotFoundError:
+        return None
+
+
+class Target(NamedTuple):
+    """What programs are compiled for.
+
+    Attributes:
+        topology: the slice, or the machine with GPUs.
+        mesh: of its devices, or of those that stand in for them.
+        analyse: compiles a program and judges it.
+        compiled_for: see `Preflight`.
+    """
+
+    topology: Topology | GpuTopology
+    mesh: Mesh
+    analyse: Callable[[Planned], Report]
+    compiled_for: str
+
+
+def target(experiment: Any, name: str, slices: int = 1) -> Target:
+    """The slices with the mesh that the experiment would make on them.
+
+    Raises:
+        InputError: unknown topology, or a mesh that does not fit the devices.
+    """
+    found = any_topology(name)
+    if isinstance(found, GpuTopology):
+        compiler = compiler_for(found, slices)
+        mesh = make_mesh(experiment.mesh, compiler.devices())
+        judge = partial(analyse_for_gpus, compiler=compiler)
+        return Target(found, mesh, judge, compiler.description())
+    mesh = topology_mesh(experiment, name, slices)
+    return Target(found, mesh, lambda planned: analyse(planned, found, slices), "")
 
 
 def topology_mesh(experiment: Any, name: str, slices: int = 1) -> Mesh:
-    """The mesh that the experiment would make on these slices.
+    """The mesh that the experiment would make on these TPU slices.
 
     Raises:
         InputError: unknown topology, or a mesh that does not fit the devices.
@@ -135,14 +178,13 @@ def search_batches(
 
     Arguments and errors as for `preflight`.
     """
-    found = topology(name)
-    mesh = topology_mesh(experiment, name, slices)
+    aim = target(experiment, name, slices)
 
     def judge(changed: Any) -> Report:
         # Where batches come in several shapes, the last is the longest and needs the most.
-        return analyse(planned_programs(changed, mesh)[-1], found, slices)
+        return aim.analyse(planned_programs(changed, aim.mesh)[-1])
 
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    ways = math.prod(aim.mesh.shape[axis] for axis in BATCH_AXES)
     return search(experiment, ways, judge, say)
 
 
@@ -159,22 +201,21 @@ def preflight(
     evaluation (validation loss, answers to held-out problems), drawing and scoring completions
     before preference learning, and the scores that process rewards are made of.
 
-    Call `sharding.topologies.prepare_libtpu` before JAX is imported.
+    Call `sharding.topologies.prepare_libtpu` before JAX is imported, unless the GPUs are here.
 
     Args:
         experiment: of any kind.
-        name: of the topology.
-        slices: how many.
+        name: of the topology, TPUs or GPUs.
+        slices: how many slices, or hosts with GPUs.
         say: told what is being compiled.
 
     Raises:
         InputError: fields that do not fit each other or the devices.
         FailureError: a program does not compile for another reason than memory.
     """
-    found = topology(name)
-    mesh = topology_mesh(experiment, name, slices)
+    aim = target(experiment, name, slices)
     reports = []
-    for planned in planned_programs(experiment, mesh):
-        say(f"compiling {planned.name} for {found.devices * slices} devices")
-        reports.append(analyse(planned, found, slices))
-    return Preflight(found, slices, dict(mesh.shape), reports)
+    for planned in planned_programs(experiment, aim.mesh):
+        say(f"compiling {planned.name} for {aim.topology.devices * slices} devices")
+        reports.append(aim.analyse(planned))
+    return Preflight(aim.topology, slices, dict(aim.mesh.shape), reports, aim.compiled_for)

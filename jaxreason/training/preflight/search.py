@@ -132,7 +132,7 @@ def _next(fits: int, refused: int, multiple: int, report: Report) -> int:
     return min(max(guess, low), high)
 
 
-FIXED = ("parameters", "optimizer", "masks", "counters", "program")
+FIXED = ("parameters", "optimizer", "masks", "counters", "program", "gradients")
 """Categories of memory that do not grow with the batch."""
 
 

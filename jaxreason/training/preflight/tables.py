@@ -5,6 +5,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
+from jaxreason.sharding.gpus import SHARE, GpuTopology
 from jaxreason.sharding.topologies import GIB
 from jaxreason.training.preflight.analysis import Report
 from jaxreason.training.preflight.run import Preflight
@@ -17,17 +18,24 @@ def show(found: Preflight, file: TextIO) -> None:
     slice_, slices = found.topology, found.slices
     mesh = " x ".join(f"{axis}={size}" for axis, size in found.mesh.items() if size > 1)
     several = f"{slices} x " if slices > 1 else ""
+    gpus = isinstance(slice_, GpuTopology)
     console.print(
-        f"{several}{slice_.name}: {slice_.chips * slices} chips, {slice_.hosts * slices} hosts, "
+        f"{several}{slice_.name}: {slice_.chips * slices} {'GPUs' if gpus else 'chips'}, "
+        f"{slice_.hosts * slices} hosts, "
         f"{slice_.devices * slices} devices of {slice_.chip.hbm_bytes / GIB:.2f} GiB; "
         f"mesh {mesh or 'of one device'}"
     )
+    if gpus:
+        console.print(
+            f"{SHARE:.0%} of a GPU's memory: run with XLA_PYTHON_CLIENT_MEM_FRACTION={SHARE} "
+            f"(JAX takes 0.75 by default)\n{found.compiled_for}"
+        )
     for report in found.reports:
-        _show_report(report, console)
+        _show_report(report, console, gpus)
     console.print("fits" if found.fits else "does not fit")
 
 
-def _show_report(report: Report, console: Console) -> None:
+def _show_report(report: Report, console: Console, gpus: bool) -> None:
     often = "" if report.calls == 1 else f", {report.calls:g} calls a step"
     console.print(f"\n{report.name}{often}")
     table = Table("memory of a device", "")
@@ -39,6 +47,8 @@ def _show_report(report: Report, console: Console) -> None:
     verdict = "fits" if report.fits else "does not fit"
     table.add_row(f"needed: {verdict} {amount(report.available)}", needed)
     console.print(table)
+    if report.note is not None:
+        console.print(report.note)
     if report.refusal is not None:
         console.print(f"the compiler: {report.refusal}")
         return
@@ -51,7 +61,23 @@ def _show_report(report: Report, console: Console) -> None:
             amounts = f"{least}{entry.count:g}", f"{least}{amount(entry.bytes)}"
             traffic.add_row(entry.kind, entry.network, *amounts)
         console.print(traffic)
-    _show_estimate(report, console)
+    if gpus:
+        _show_products(report, console)
+    else:
+        _show_estimate(report, console)
+
+
+def _show_products(report: Report, console: Console) -> None:
+    """Of GPUs only the time of matrix products is known."""
+    estimate = report.estimate
+    if estimate is None or not estimate.compute:
+        return
+    mfu = "" if estimate.mfu is None else f"; MFU at most {100 * estimate.mfu:.0f} %"
+    console.print(
+        f"compiled in {report.seconds_to_compile:.0f} s; matrix products at their peak take "
+        f"{seconds(estimate.compute)} a call{mfu} (nothing was run; memory traffic, launches and "
+        "the network come on top)"
+    )
 
 
 def _show_estimate(report: Report, console: Console) -> None:
