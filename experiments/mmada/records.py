@@ -15,8 +15,8 @@ the training records, which config.json keeps. Pictures are given as codes (`--d
 --data.image-codes 3` for those above), or as image files through a trained tokenizer
 (`"image": "cat.png"` and `--image-tokenizer RUN`).
 
-Published weights are gone on with as `--base BASE --tokenizer tokenizer.json`, after `jaxreason
-weights import FOLDER --run BASE`; in a copy of this file, the model is then
+Published weights are gone on with as `--base FOLDER --tokenizer FOLDER/tokenizer.json` (after
+`jaxreason convert FOLDER BASE --vocabulary-size N`, as `--base BASE`, with more ids); in a copy of this file, the model is then
 `jaxreason.models.presets.preset("mmada_8b")`, or that of `llada_8b`.
 """
 

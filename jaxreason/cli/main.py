@@ -32,7 +32,7 @@ SUBCOMMANDS = {
     "compare": "compare two checkpoints: update sparsity and rank",
     "overlap": "how much of their updates runs from one base share, against null models",
     "delta": "make or apply a lossless sparse difference of two checkpoints",
-    "weights": "import published weights as a run, or export a run's",
+    "convert": "make a run of published weights, or publish a run's",
 }
 
 

@@ -129,7 +129,7 @@ def _answer(arguments: Sample, prompt: str) -> str:
     if kind != "imported":
         raise InputError(
             f"{arguments.run} is a run of kind {kind!r}; a prompt is for imported "
-            "weights (`jaxreason weights import`)"
+            "weights (`jaxreason convert`)"
         )
     config = DecodingConfig(
         length=arguments.length, block=arguments.block, temperature=arguments.temperature

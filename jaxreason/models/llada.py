@@ -6,7 +6,6 @@ an output head of its own.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -109,14 +108,30 @@ def extend_vocabulary(
     if rows < old:
         raise InputError(f"a vocabulary of {old} ids cannot be extended to {rows}")
 
-    def longer(table: Any, axis: int, key: PRNGKeyArray) -> jax.Array:
-        shape = list(table.shape)
-        shape[axis] = rows - old
-        fresh = (deviation * jax.random.normal(key, shape)).astype(table.dtype)
-        return jnp.concatenate([table, fresh], axis)
+    def longer(name: str, axis: int) -> jax.Array:
+        table = params[name]
+        fresh = new_ids(name, rows - old, table.shape[1 - axis], key, deviation)
+        return jnp.concatenate([table, fresh.astype(table.dtype)], axis)
 
-    into, out = jax.random.split(key)
-    extended = {**params, "embedding": longer(params["embedding"], 0, into)}
+    extended = {**params, "embedding": longer("embedding", 0)}
     if "head" in params:
-        extended["head"] = longer(params["head"], 1, out)
+        extended["head"] = longer("head", 1)
     return extended
+
+
+def new_ids(
+    name: str, count: int, width: int, key: PRNGKeyArray, deviation: float = 0.02
+) -> jax.Array:
+    """What `extend_vocabulary` adds to a table, float32.
+
+    Args:
+        name: `embedding`, for rows [count, width], or `head`, for columns [width, count].
+        count: number of new ids.
+        width: of the model.
+        key: of the draw; the same for both tables.
+        deviation: of the new numbers.
+    """
+    into, out = jax.random.split(key)
+    if name == "embedding":
+        return deviation * jax.random.normal(into, (count, width))
+    return deviation * jax.random.normal(out, (width, count))

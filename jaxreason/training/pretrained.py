@@ -62,26 +62,33 @@ class PretrainedModel:
         return {"kind": self.kind, **asdict(self)}
 
 
-def pretrained_model(folder: str | Path, dtype: Dtype | None = None) -> Any:
+def pretrained_model(folder: str | Path, dtype: Dtype | None = None, **options: Any) -> Any:
     """What a published folder holds, from its config.json and the headers of its files.
 
     Args:
         folder: config.json and safetensors files.
         dtype: of parameters and computation; as stored if None (float16 and mixtures are widened
             to float32, which changes no value).
+        **options: of `imported_model`, for LLaDA and MMaDA.
 
     Returns:
         A `PretrainedModel`; of LLaDA and MMaDA an `ImportedModel`, with the ids that the files
         give, or those of LLaDA.
 
     Raises:
-        InputError: a family or a field that our model does not have; names it.
+        InputError: a family, a field or an option that does not fit; names it.
         FailureError: a file is missing or damaged.
     """
-    if _model_type(folder) in DIFFUSION_TYPES:
+    model_type = _model_type(folder)
+    if model_type in DIFFUSION_TYPES:
         from jaxreason.training.diffusion.imported import imported_model
 
-        return imported_model(folder, dtype=dtype)
+        return imported_model(folder, dtype=dtype, **options)
+    if options:
+        raise InputError(
+            f"{min(options)} is an option for LLaDA and MMaDA; {folder} has model_type "
+            f"{model_type!r}"
+        )
     from jaxreason.weights.pretrained import pretrained_config
 
     dtype = dtype or stored_dtype(folder)

@@ -8,7 +8,7 @@ memory of that leaf alone, and neither Orbax nor JAX.
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,12 +31,18 @@ class StoredLeaf:
         shape: of the array.
         dtype: of the array; bfloat16 and the float8 kinds as ml_dtypes has them.
         read: gives the array; raises FailureError when it is damaged.
+        read_rows: gives rows [first, last) of axis 0, unchecked.
+        chunk: shape of what is stored, and so read, together.
+        number: what `leaf_number` of the array must be; None where nothing was noted.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
+    read_rows: Callable[[int, int], np.ndarray]
+    chunk: tuple[int, ...] = ()
+    number: int | None = None
 
 
 def is_stored_tree(folder: Path) -> bool:
@@ -111,14 +117,17 @@ def _leaf(folder: Path, keys: Sequence[str], layout: dict[str, Any], kept: Any) 
 
     held = array, kept  # a copy stays until its last leaf is let go
 
-    def read() -> np.ndarray:
+    def read(first: int | None = None, last: int | None = None) -> np.ndarray:
         opened, _ = held
         try:
-            return np.asarray(opened.read().result())
+            some = opened if first is None else opened[first:last].translate_to[0]
+            return np.asarray(some.read().result())
         except Exception as error:
             raise _damaged(folder, name, error) from error
 
-    return StoredLeaf(name, tuple(array.shape), np.dtype(array.dtype.numpy_dtype), read)
+    chunk = tuple(array.chunk_layout.read_chunk.shape or ())
+    dtype = np.dtype(array.dtype.numpy_dtype)
+    return StoredLeaf(name, tuple(array.shape), dtype, read, read, chunk)
 
 
 def stored_leaves(folder: str | Path) -> tuple[list[StoredLeaf], list[str]]:
@@ -189,4 +198,4 @@ def _checked(checkpoint: Path, leaf: StoredLeaf, number: int) -> StoredLeaf:
             )
         return array
 
-    return StoredLeaf(leaf.name, leaf.shape, leaf.dtype, read)
+    return replace(leaf, read=read, number=number)

@@ -5,7 +5,7 @@ Reading and writing hold one tensor at a time, so that a checkpoint may be large
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +152,8 @@ def save_weights(
     *,
     shard_bytes: int = SHARD_BYTES,
     metadata: Mapping[str, str] | None = None,
-    documents: Mapping[str, str] | None = None,
+    documents: Mapping[str, str | bytes] | None = None,
+    told: Callable[[str, float], None] | None = None,
 ) -> None:
     """Writes a folder of safetensors files, complete or not at all.
 
@@ -164,7 +165,8 @@ def save_weights(
         tensors: name to tensor; each is read when its turn comes.
         shard_bytes: tensors go into one file until the next would not fit.
         metadata: texts for the headers of all files.
-        documents: further files, name to text.
+        documents: further files, name to content.
+        told: called with each tensor's name and its part of all bytes, before it is written.
 
     Raises:
         InputError: the folder has files, there are no tensors, a dtype the format cannot hold.
@@ -180,13 +182,13 @@ def save_weights(
     sizes = {name: _bytes_of(tensor) for name, tensor in tensors.items()}
     shards = _shards(sizes, shard_bytes)
     texts = {"format": "pt", **(metadata or {})}
-    with disk_errors(str(folder)), _appearing(folder, sum(sizes.values())) as partial:
+    with disk_errors(str(folder)), appearing(folder, sum(sizes.values())) as partial:
         for name, text in (documents or {}).items():
-            (partial / name).write_text(text)
+            (partial / name).write_bytes(text.encode() if isinstance(text, str) else text)
         names = _file_names(len(shards))
         for name, shard in zip(names, shards, strict=True):
             entries = {key: (tensors[key].dtype, tensors[key].shape) for key in shard}
-            arrays = (tensors[key].read() for key in shard)
+            arrays = _read_in_turn([tensors[key] for key in shard], sum(sizes.values()), told)
             write_safetensors(partial / name, entries, arrays, texts)
         if len(shards) > 1:
             places = {key: n for n, shard in zip(names, shards, strict=True) for key in shard}
@@ -197,11 +199,27 @@ def save_weights(
             (partial / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 
+def _read_in_turn(
+    tensors: Iterable[StoredTensor], total: int, told: Callable[[str, float], None] | None
+) -> Iterator[NDArray]:
+    for tensor in tensors:
+        if told is not None:
+            told(tensor.name, _bytes_of(tensor) / max(1, total))
+        yield tensor.read()
+
+
 @contextmanager
-def _appearing(folder: Path, needed: int) -> Iterator[Path]:
+def appearing(folder: Path, needed: int) -> Iterator[Path]:
     """Where to write files that appear together, or are all removed after an error.
 
     In an object store they appear one by one.
+
+    Args:
+        folder: that will have them; there is none yet, or an empty one.
+        needed: bytes that will be written.
+
+    Raises:
+        FailureError: there is no room for them.
     """
     if not is_local(folder):
         try:
@@ -214,7 +232,7 @@ def _appearing(folder: Path, needed: int) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)  # what an interrupted export has left
     partial.mkdir(parents=True)
     try:
-        _check_space(partial, needed)
+        check_space(partial, needed)
         yield partial
         partial.replace(folder)
     finally:
@@ -245,7 +263,12 @@ def _file_names(count: int) -> list[str]:
     return [f"model-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)]
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def check_space(folder: Path, needed: int) -> None:
+    """Refuse to begin to write what a local disk has no room for.
+
+    Raises:
+        FailureError: it has fewer free bytes than `needed`.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise FailureError(

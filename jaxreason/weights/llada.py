@@ -1,7 +1,7 @@
 """LLaDA and MMaDA checkpoints: read into our parameters and written as published."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ def export_llada(
     shard_bytes: int = SHARD_BYTES,
     dtype: Dtype | None = None,
     settings: Mapping[str, Any] | None = None,
+    documents: Mapping[str, str | bytes] | None = None,
+    told: Callable[[str, float], None] | None = None,
 ) -> None:
     """Writes a checkpoint with the published names, complete or not at all.
 
@@ -63,6 +65,8 @@ def export_llada(
         dtype: to write; the parameters' own if None.
         settings: fields for config.json besides the shape, see `other_settings`; the ids that
             `metadata` knows are added under the names that LLaDA's code reads.
+        documents: further files, name to content.
+        told: see `save_weights`.
 
     Raises:
         InputError: the model is not in LLaDA's layout, the parameters are not the model's or lie
@@ -82,5 +86,6 @@ def export_llada(
         written_placed(params, llada_places(config), dtype),
         shard_bytes=shard_bytes,
         metadata=metadata.texts(),
-        documents={"config.json": document},
+        documents={**(documents or {}), "config.json": document},
+        told=told,
     )

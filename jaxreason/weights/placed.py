@@ -97,8 +97,11 @@ def written_placed(
 ) -> dict[str, StoredTensor]:
     """Weights as `save_weights` takes them; one layer of a leaf is fetched when its turn comes.
 
+    Those of one leaf follow each other, for parameters that are read from a checkpoint meanwhile.
+
     Args:
-        params: on this process's devices or in memory.
+        params: on this process's devices, in memory, or anything with the shape and dtype of an
+            array that gives a layer when it is indexed.
         places: of the model's weights.
         dtype: to write; the parameters' own if None.
 
@@ -119,7 +122,7 @@ def written_placed(
         for stored, place in parts:
             read = _fetcher(leaf, place, own)
             tensors[stored] = StoredTensor(stored, place.stored, own, read)
-    return {name: tensors[name] for name in places}
+    return tensors
 
 
 def _find(params: Params, keys: tuple[str, ...]) -> Any:

@@ -5,21 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
-from jaxreason.models.llada import extend_vocabulary
-from jaxreason.paths import as_path
-from jaxreason.training.checkpoint import Checkpoints
-from jaxreason.training.files import claim, settle_config
-from jaxreason.training.runs import load_run
-from jaxreason.training.state import TrainState
-from jaxreason.types import Params
-from jaxreason.weights.folders import SHARD_BYTES
-from jaxreason.weights.llada import export_llada, import_llada
 from jaxreason.weights.llada_settings import (
     LladaMetadata,
     llada_config,
@@ -162,50 +150,12 @@ def _stated(folder: str | Path, settings: Mapping[str, Any], name: str) -> int |
     return value
 
 
-def import_run(
-    folder: str | Path, run_directory: str | Path, *, seed: int = 0, **options: Any
-) -> ImportedModel:
-    """Makes a run directory of a LLaDA or MMaDA checkpoint, for `load_run` and the samplers.
-
-    The parameters are step 0 of the run.
-
-    Args:
-        folder: safetensors files with config.json.
-        run_directory: a new one.
-        seed: of the rows that are new where the vocabulary is extended, see `extend_vocabulary`:
-            134656 ids make a LLaDA what MMaDA's training starts from.
-        **options: those of `imported_model`.
-
-    Raises:
-        InputError: the run directory has files, weights are missing, unknown or of another shape,
-            an id is not in the vocabulary or has to be given.
-        FailureError: a file is damaged, or the disk refuses.
-    """
-    run_directory = as_path(run_directory)
-    _check_new("run directory", run_directory)
-    imported = imported_model(folder, **options)
-    config = llada_config(folder, dtype=imported.params_dtype)
-    size = imported.model.vocabulary_size
-    params = _params(folder, config, imported.params_dtype, size, seed)
-    _save(run_directory, imported, params)
-    return imported
-
-
 def _images(kept: LladaMetadata, offset: int | None, codes: int | None) -> tuple[int | None, int]:
     """Id of image code 0 and number of codes: as given, else as the files say."""
     offset = kept.image_offset if offset is None else offset
     if codes is not None:
         return offset, codes
     return offset, kept.image_codes or (0 if offset is None else 8192)
-
-
-def _params(
-    folder: str | Path, config: TransformerConfig, dtype: Dtype, size: int, seed: int
-) -> Params:
-    params = import_llada(folder, config, dtype=dtype)
-    if size > config.vocabulary_size:
-        params = extend_vocabulary(params, size, jax.random.key(seed))
-    return params
 
 
 def _extended(wanted: int | None, config: TransformerConfig, folder: str | Path) -> int:
@@ -216,23 +166,6 @@ def _extended(wanted: int | None, config: TransformerConfig, folder: str | Path)
             "at least as many"
         )
     return size
-
-
-def _check_new(what: str, path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{what} {path} exists already; choose a new one")
-
-
-def _save(run_directory: Path, imported: ImportedModel, params: Params) -> None:
-    with claim(run_directory):
-        settle_config(run_directory, imported.as_json(), begun=False)
-        checkpoints = Checkpoints(run_directory)
-        try:
-            zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
-            state = TrainState(zeros[0], params, (), jax.random.key(0), zeros[1], zeros[2])
-            checkpoints.save(state, {}, None)
-        finally:
-            checkpoints.close()
 
 
 def _id(name: str, given: tuple[int | None, ...], llada: int, config: TransformerConfig) -> int:
@@ -249,49 +182,3 @@ def _id(name: str, given: tuple[int | None, ...], llada: int, config: Transforme
 
 def _eot(given: int | None, config: TransformerConfig) -> int | None:
     return LLADA_EOT if given is None and config.vocabulary_size >= LLADA_SIZE else given
-
-
-def export_run(
-    run_directory: str | Path,
-    folder: str | Path,
-    *,
-    step: int | None = None,
-    shard_bytes: int = SHARD_BYTES,
-    dtype: Dtype | None = None,
-) -> LladaMetadata:
-    """Writes a run's model with LLaDA's names; returns what the files' metadata keep.
-
-    Args:
-        run_directory: of a masked-diffusion model: imported, trained or post-trained here.
-        folder: a new one.
-        step: which checkpoint; the newest by default.
-        shard_bytes: how large a file may grow.
-        dtype: to write; the run's own if None.
-
-    Raises:
-        InputError: a model that LLaDA's layout cannot hold, or a folder with files.
-        FailureError: no run there, a damaged checkpoint, or a disk that refuses.
-    """
-    _check_new("weights folder", as_path(folder))
-    run = load_run(run_directory, step)
-    experiment = run.experiment
-    metadata, settings = LladaMetadata(), {}
-    if isinstance(experiment, ImportedModel):
-        metadata, settings = experiment.metadata(), experiment.settings
-        dtype = dtype or experiment.params_dtype
-    elif hasattr(experiment, "objective"):
-        ids = experiment.vocabulary().ids if hasattr(experiment, "world") else experiment.ids
-        mode = experiment.objective.mask_mode
-        metadata = LladaMetadata(
-            mode, ids.image_offset, ids.image_codes, ids.mask, ids.eos, ids.end_of_turn
-        )
-    export_llada(
-        run.params,
-        folder,
-        run.model.config,
-        metadata=metadata,
-        shard_bytes=shard_bytes,
-        dtype=dtype,
-        settings=settings,
-    )
-    return metadata

@@ -107,7 +107,7 @@ def _known(run: Run) -> ImportedModel:
     if not isinstance(run.experiment, ImportedModel):
         raise InputError(
             f"the run was trained on {run.experiment.words()}; expected imported weights "
-            "(`jaxreason weights import`)"
+            "(`jaxreason convert`)"
         )
     return run.experiment
 

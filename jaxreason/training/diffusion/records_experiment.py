@@ -57,8 +57,9 @@ class RecordsExperiment:
             takes the loss on them alone.
         bounds: how they are scored.
         loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
-        base: run directory to take the parameters from: of such an experiment, or of imported
-            weights (`jaxreason weights import`); "" starts from fresh ones.
+        base: what to take the parameters from: the run directory of such an experiment, a published
+            folder of LLaDA or MMaDA, or a run made of one (`jaxreason convert`); "" starts from
+            fresh ones.
         base_step: which of its checkpoints; the newest by default.
     """
 
@@ -163,7 +164,7 @@ class RecordsExperiment:
                 raise InputError(
                     f"model.vocabulary_size is {size}, but {self.tokenizer} and the pictures of "
                     f"{', '.join(self.tasks())} need {needed}; a base can be extended with "
-                    "`jaxreason weights import --vocabulary-size`"
+                    "`jaxreason convert --vocabulary-size`"
                 )
         model = replace(self.model, vocabulary_size=size)
         return replace(self, word_list=tuple(words), model=model)

@@ -1,4 +1,4 @@
-"""`jaxreason weights`: published weights become a run, and a run becomes published weights."""
+"""`jaxreason convert`: published folders become runs, and runs become published folders."""
 
 import json
 import shutil
@@ -15,11 +15,13 @@ from jaxreason.data.multimodal.maze_tasks import MazeWorld
 from jaxreason.models import AttentionSpec, TransformerConfig
 from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
+from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
-from jaxreason.training.diffusion.imported import _save
 from jaxreason.training.diffusion.records_data import RecordsData
 from jaxreason.training.diffusion.records_experiment import RecordsExperiment
+from jaxreason.training.files import settle_config
 from jaxreason.training.runs import load_run
+from jaxreason.training.state import TrainState
 from jaxreason.weights.folders import open_weights
 from jaxreason.weights.llada import export_llada
 from jaxreason.weights.llada_settings import LladaMetadata, llada_metadata
@@ -38,11 +40,21 @@ def published(tmp_path_factory):
 
 
 def run(*words):
-    return main(["weights", *map(str, words)])
+    return main(["convert", *map(str, words)])
+
+
+def saved(folder, experiment, params):
+    """A run directory that training would have made, before its first step."""
+    settle_config(folder, experiment.as_json(), begun=False)
+    checkpoints = Checkpoints(folder)
+    zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
+    state = TrainState(zeros[0], params, (), jax.random.key(0), zeros[1], zeros[2])
+    checkpoints.save(state, {}, None)
+    checkpoints.close()
 
 
 def test_there_and_back_is_bit_equal(published, tmp_path, capsys):
-    assert run("import", published, "--run", tmp_path / "run", *IDS) == 0
+    assert run(published, tmp_path / "run", *IDS) == 0
     assert "2 layers of width 32, 60 ids, bfloat16, mask mode full" in capsys.readouterr().out
     loaded = load_run(tmp_path / "run")
     assert (loaded.step, loaded.experiment.mask, loaded.experiment.eos) == (0, 59, 58)
@@ -51,8 +63,8 @@ def test_there_and_back_is_bit_equal(published, tmp_path, capsys):
     spread = load_run(tmp_path / "run", mesh=make_mesh(MeshConfig(fsdp=4, tensor=2))).params
     assert not spread["layers"]["up"].sharding.is_fully_replicated
     jax.tree.map(np.testing.assert_array_equal, spread, loaded.params)
-    assert run("export", tmp_path / "run", tmp_path / "back") == 0
-    assert "1 files, mask mode full" in capsys.readouterr().out
+    assert run(tmp_path / "run", tmp_path / "back") == 0
+    assert "1 files, bfloat16, llada, mask mode full" in capsys.readouterr().out
     first, second = open_weights(published), open_weights(tmp_path / "back")
     assert set(first) == set(second)
     for name, array in first.items():
@@ -62,7 +74,7 @@ def test_there_and_back_is_bit_equal(published, tmp_path, capsys):
 
 def test_an_imported_run_computes(published, tmp_path):
     """In float32 on weights rounded to bfloat16: near the reference's logits."""
-    assert run("import", published, "--run", tmp_path / "run", *IDS, "--dtype", "float32") == 0
+    assert run(published, tmp_path / "run", *IDS, "--dtype", "float32") == 0
     model, params = load_run(tmp_path / "run")[1:3]
     tokens = jnp.asarray([golden_llada.TOKENS])
     hidden, _ = jax.jit(model.apply)(params, tokens, None, AttentionSpec("bidirectional"))
@@ -75,15 +87,15 @@ def test_an_extended_vocabulary_and_what_is_said_of_images_and_padding_are_kept(
 ):
     options = ["--image-offset", "60", "--image-codes", "8", "--mask-mode", "bool"]
     options += ["--vocabulary-size", "70"]
-    assert run("import", published, "--run", tmp_path / "run", *IDS, *options) == 0
-    assert run("export", tmp_path / "run", tmp_path / "a") == 0
+    assert run(published, tmp_path / "run", *IDS, *options) == 0
+    assert run(tmp_path / "run", tmp_path / "a") == 0
     kept = LladaMetadata("bool", 60, 8, 59, 58)
     assert llada_metadata(tmp_path / "a") == kept
     name = "model.transformer.ff_out.weight"
     old, new = open_weights(published)[name], open_weights(tmp_path / "a")[name]
     assert new.shape == (70, 32)
     assert new[:60].tobytes() == old.tobytes()
-    assert run("import", tmp_path / "a", "--run", tmp_path / "again") == 0
+    assert run(tmp_path / "a", tmp_path / "again") == 0
     assert load_run(tmp_path / "again").experiment.metadata() == kept
 
 
@@ -93,8 +105,8 @@ def test_what_else_config_json_says_comes_through(published, tmp_path):
     more = {"max_sequence_length": 4096, "eos_token_id": 58, "init_fn": "mitchell"}
     document = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(document | more))
-    assert run("import", folder, "--run", tmp_path / "run", *IDS) == 0
-    assert run("export", tmp_path / "run", tmp_path / "back") == 0
+    assert run(folder, tmp_path / "run", *IDS) == 0
+    assert run(tmp_path / "run", tmp_path / "back") == 0
     back = json.loads((tmp_path / "back" / "config.json").read_text())
     assert back == document | more | {"mask_token_id": 59, "pad_token_id": 58}
 
@@ -117,9 +129,9 @@ def test_what_is_trained_here_is_exported_with_the_meaning_of_its_ids(tmp_path, 
         )
         ids = experiment.vocabulary().ids
     model = experiment.transformer()
-    _save(tmp_path / "run", experiment, model.init(jax.random.key(0)))
-    assert run("export", tmp_path / "run", tmp_path / "a") == 0
-    assert run("import", tmp_path / "a", "--run", tmp_path / "again") == 0
+    saved(tmp_path / "run", experiment, model.init(jax.random.key(0)))
+    assert run(tmp_path / "run", tmp_path / "a") == 0
+    assert run(tmp_path / "a", tmp_path / "again") == 0
     assert "mask mode full" in capsys.readouterr().out
     found = load_run(tmp_path / "again").experiment
     assert (found.mask, found.eos, found.eot) == (ids.mask, ids.eos, ids.end_of_turn)
@@ -141,7 +153,7 @@ def test_what_is_trained_here_is_exported_with_the_meaning_of_its_ids(tmp_path, 
     ],
 )
 def test_bad_options_are_refused_and_leave_nothing(published, tmp_path, capsys, words, said):
-    assert run("import", published, "--run", tmp_path / "run", *words) == 2
+    assert run(published, tmp_path / "run", *words) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -156,12 +168,11 @@ def test_a_folder_that_does_not_fit_is_refused_first(published, tmp_path, capsys
     for file in published.iterdir():
         (broken / file.name).write_bytes(file.read_bytes())
     (broken / "config.json").write_text(json.dumps(config | {"n_layers": 3}))
-    assert run("import", broken, "--run", tmp_path / "run", *IDS) == 2
+    assert run(broken, tmp_path / "run", *IDS) == 2
     assert "lack 'model.transformer.blocks.2.attn_norm.weight'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-    assert run("import", tmp_path / "absent", "--run", tmp_path / "run", *IDS) == 2
-    assert run("import", published, "--run", tmp_path, *IDS) == 2
+    assert run(tmp_path / "absent", tmp_path / "run", *IDS) == 2
+    assert run(published, tmp_path, *IDS) == 2
     assert "exists already; choose a new one" in capsys.readouterr().err
-    assert run("export", tmp_path / "absent", tmp_path / "out") == 1
-    assert run("exports") == 2
-    assert "did you mean 'export'" in capsys.readouterr().err
+    assert run(tmp_path / "run", tmp_path / "out") == 2
+    assert "run does not exist; expected a folder to convert" in capsys.readouterr().err

@@ -1,0 +1,149 @@
+"""`jaxreason convert SRC DST`: published folders and run directories, made of each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxreason.cli.options import parse_options
+from jaxreason.errors import InputError
+from jaxreason.paths import as_path
+
+DIFFUSION = (
+    *("mask", "eos", "eot", "mask_mode", "image_offset", "image_codes", "vocabulary_size", "seed"),
+)
+"""Options for LLaDA and MMaDA."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Make a run directory of a published (Hugging Face) folder, or such a folder of a run.
+
+    A published folder holds config.json and safetensors files, of Qwen2, Qwen3, Llama, Mistral,
+    LLaDA or MMaDA. It needs no conversion to be trained: `--base FOLDER` reads it as it is.
+    Weights are checked by name and shape first, then copied block by block; a tokenizer goes with
+    them. DST appears complete or not at all. Pickles are refused, and Python files of a folder are
+    never executed.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
+    """a published folder or a run directory"""
+    destination: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
+    """a new folder"""
+    to: Literal["run", "hf"] | None = None
+    """what DST is to be; the other of what SRC is by default"""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """of the weights in DST; as they are stored by default"""
+    step: int | None = None
+    """which checkpoint of a run; the newest by default"""
+    shard_megabytes: int = 5000
+    """how large a file of a published folder may grow"""
+    mask: int | None = None
+    """LLaDA and MMaDA: id of the mask token; LLaDA's 126336 in a vocabulary of its size"""
+    eos: int | None = None
+    """LLaDA and MMaDA: id that ends a text; LLaDA's 126081 in a vocabulary of its size"""
+    eot: int | None = None
+    """LLaDA and MMaDA: id that ends a turn; LLaDA's 126348 in a vocabulary of its size"""
+    mask_mode: Literal["full", "bool", "legacy_float"] | None = None
+    """LLaDA and MMaDA: how padding was treated in training; full unless the files say otherwise"""
+    image_offset: int | None = None
+    """MMaDA: id of image code 0; in published files, the length of the tokenizer"""
+    image_codes: int | None = None
+    """MMaDA: number of image codes; 8192 where there is an offset"""
+    vocabulary_size: int | None = None
+    """LLaDA: extend the vocabulary to so many ids; 134656 makes what MMaDA starts from"""
+    seed: int | None = None
+    """LLaDA: of the rows that are new then; 0 by default"""
+
+
+def run(argv: Sequence[str]) -> None:
+    """Runs the subcommand.
+
+    Raises:
+        InputError: weights or options that do not fit, an existing destination.
+        FailureError: a damaged file, or a disk that refuses.
+    """
+    options = parse_options(Convert, argv, "jaxreason convert")
+    if not as_path(options.source).exists():
+        raise InputError(f"{options.source} does not exist; expected a folder to convert")
+    given = {name: getattr(options, name) for name in DIFFUSION}
+    given = {name: value for name, value in given.items() if value is not None}
+    published = _is_published(options.source)
+    wanted = "run" if published else "hf"
+    if options.to not in (None, wanted):
+        kind = "a published folder" if published else "a run directory"
+        raise InputError(f"to is {options.to!r}, but {options.source} is {kind}: give {wanted!r}")
+    if published:
+        if options.step is not None:
+            raise InputError(f"step is {options.step}, but {options.source} is no run with steps")
+        print(_import(options, given))
+        return
+    if given:
+        raise InputError(f"{min(given)} is for published folders; {options.source} is a run")
+    print(_export(options))
+
+
+def _is_published(source: str) -> bool:
+    """Whether it is a published folder; a run has checkpoints.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from jaxreason.weights.folders import open_weights
+
+    path = as_path(source)
+    if path.is_dir() and (path / "checkpoints").is_dir():
+        return False
+    open_weights(path)  # says what is wrong with it, pickles first
+    if not path.is_dir() or not (path / "config.json").is_file():
+        raise InputError(
+            f"{source} has weights but no config.json beside them; expected a published folder"
+        )
+    return True
+
+
+def _import(options: Convert, given: dict[str, Any]) -> str:
+    from jaxreason.cli.progress import weights_bar
+    from jaxreason.training.converting import import_run
+    from jaxreason.training.pretrained import tokenizer_folder
+
+    with weights_bar(1) as told:
+        known = import_run(
+            options.source, options.destination, dtype=options.dtype, told=told, **given
+        )
+    shape = known.model
+    said = (
+        f"{options.destination}: {shape.layers} layers of width {shape.width}, "
+        f"{shape.vocabulary_size:,} ids"
+    )
+    if known.kind == "imported":
+        if known.image_codes:
+            said += f", images from id {known.image_offset} on"
+        return f"{said}, {known.params_dtype}, mask mode {known.mask_mode}"
+    tokenizer = "with" if tokenizer_folder(options.source) else "without"
+    return f"{said}, {known.params_dtype}, {known.family}, {tokenizer} tokenizer"
+
+
+def _export(options: Convert) -> str:
+    from jaxreason.cli.progress import weights_bar
+    from jaxreason.training.converting import export_run
+    from jaxreason.weights.folders import open_weights
+
+    if options.shard_megabytes < 1:
+        raise InputError(f"shard_megabytes is {options.shard_megabytes}; expected at least 1")
+    with weights_bar(1) as told:
+        known = export_run(
+            options.source,
+            options.destination,
+            step=options.step,
+            shard_bytes=options.shard_megabytes * 10**6,
+            dtype=options.dtype,
+            told=told,
+        )
+    written = open_weights(options.destination)
+    files = len(list(as_path(options.destination).glob("*.safetensors")))
+    dtype = next(iter(written.tensors.values())).dtype
+    layout = known.family if known.kind == "pretrained" else "llada"
+    mode = f", mask mode {written.metadata['mask_mode']}" if layout == "llada" else ""
+    return f"{options.destination}: {files} files, {dtype}, {layout}{mode}"
