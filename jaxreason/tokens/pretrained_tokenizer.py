@@ -107,9 +107,11 @@ class PretrainedTokenizer:
 
     def encoding(self, text: str, special: bool = False) -> Any:
         """The `tokenizers.Encoding` of a text, which knows each token's characters."""
+        if not isinstance(text, str):
+            raise InputError(f"text {text!r:.100} is a {type(text).__name__}; expected a str")
         try:
             return self._tokenizer.encode(text, add_special_tokens=special)
-        except UnicodeEncodeError as error:
+        except (UnicodeEncodeError, TypeError) as error:
             raise InputError(f"text {text!r:.100} has a lone surrogate: {error}") from error
         except BaseException as error:
             raise _failure(
@@ -218,8 +220,11 @@ def _load(folder: Path) -> tuple[Any, bytes]:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         largest = max(tokenizer.get_vocab().values(), default=0)
+        parts = [part.__getstate__() for part in (tokenizer.normalizer, tokenizer.decoder) if part]
     except BaseException as error:
         raise _failure(error, f"{str(path)!r} is no tokenizer file") from error
+    for part in parts:
+        files.check_growth(part, path)
     if largest >= 2**31:
         raise FailureError(f"{str(path)!r} has the id {largest}; expected ids below 2^31")
     return tokenizer, content

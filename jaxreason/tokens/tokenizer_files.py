@@ -11,6 +11,8 @@ LARGEST = 1 << 28
 """Bytes of a tokenizer.json that is read; the largest published ones have a tenth of it."""
 LARGEST_SMALL = 1 << 24
 """Bytes of any of the other files."""
+GROWTH = 1 << 10
+"""Characters that a normalizer may make of one."""
 
 TOKENIZER, CONFIG, SPECIAL = "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"
 TEMPLATE, TEMPLATES = "chat_template.jinja", "additional_chat_templates"
@@ -113,6 +115,31 @@ def read_settings(folder: Path) -> TokenizerSettings:
     )
 
 
+def check_growth(state: bytes, path: Path) -> None:
+    """Refuses a normalizer or decoder whose replacements, one after the other, blow a text up.
+
+    Args:
+        state: as JSON.
+        path: of the file that it comes from.
+
+    Raises:
+        FailureError: more than `GROWTH` characters for one.
+    """
+    growth, left = 1, [json.loads(state)]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            if part.get("type") in ("Replace", "Prepend"):
+                growth *= max(1, len(part.get("content") or part.get("prepend") or ""))
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+        if growth > GROWTH:
+            raise FailureError(
+                f"{str(path)!r} replaces one character by {growth} or more; no tokenizer does"
+            )
+
+
 def _wrong(path: Path, field: str, value: Any, expected: str) -> FailureError:
     return FailureError(f"{str(path)!r} has {field} {value!r:.100}; expected {expected}")
 
@@ -120,9 +147,13 @@ def _wrong(path: Path, field: str, value: Any, expected: str) -> FailureError:
 def _token(value: Any, path: Path, field: str) -> str:
     """A token given as a text, or as an object with its `content` (older files)."""
     content = value.get("content") if isinstance(value, Mapping) else value
-    if not isinstance(content, str) or not content:
+    if not isinstance(content, str) or not content or _has_surrogates(content):
         raise _wrong(path, field, value, "a token")
     return content
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _list(value: Any, path: Path) -> list[Any]:
