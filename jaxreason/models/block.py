@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from jaxreason.models import lora
 from jaxreason.models.config import TransformerConfig
 from jaxreason.models.projection import project
 from jaxreason.models.rope import rotate
@@ -53,6 +54,8 @@ class Block(nn.Module):
                 result = flat.reshape(-1, heads, 1, c.head_size)
             else:
                 result = jnp.einsum("btd,dhk->bhtk", source, kernel)
+            words = "btd,dr->btr btr,rhk->bhtk"
+            result = self.adapted(name, result, words, source, c.width, heads, c.head_size)
             if c.qkv_bias:
                 zeros = nn.initializers.zeros
                 bias = self.param(f"{name}_bias", zeros, (heads, c.head_size), jnp.float32)
@@ -84,13 +87,41 @@ class Block(nn.Module):
             (c.heads, c.head_size, c.width),
             out * (c.heads * c.head_size) ** -0.5,
         )
-        x = x + biased("output", jnp.einsum("bhtk,hkd->btd", attended, kernel), c.output_bias)
+        joined = jnp.einsum("bhtk,hkd->btd", attended, kernel)
+        words = "bhtk,hkr->btr btr,rd->btd"
+        joined = self.adapted("output", joined, words, attended, c.heads, c.head_size, c.width)
+        x = x + biased("output", joined, c.output_bias)
         y = norm("mlp_norm", x, c.width)
+        words = "bti,ir->btr btr,ro->bto"
 
         def wide(name: str) -> Array:
             product = project(y, weight(name, (c.width, c.mlp_width), into))
+            product = self.adapted(name, product, words, y, c.width, c.mlp_width)
             return checkpoint_name(biased(name, product, c.mlp_bias), name)
 
         gate, up = wide("gate"), wide("up")
         down = weight("down", (c.mlp_width, c.width), out * c.mlp_width**-0.5)
-        return x + biased("down", project(jax.nn.silu(gate) * up, down), c.mlp_bias), kept
+        y = jax.nn.silu(gate) * up
+        product = self.adapted("down", project(y, down), words, y, c.mlp_width, c.width)
+        return x + biased("down", product, c.mlp_bias), kept
+
+    def adapted(self, name: str, result: Array, words: str, source: Array, *sizes: int) -> Array:
+        """`result` and the low-rank update of one kernel, where LoRA is to adapt it.
+
+        Args:
+            name: of the kernel.
+            result: the product of `source` and the kernel.
+            words: einsum's, for `source` A and for what comes of it times B.
+            source: the kernel's input.
+            sizes: shape of the kernel.
+        """
+        c = self.config
+        if c.lora is None or name not in c.lora.targets:
+            return result
+        inputs, outputs = sizes[: lora.MATRICES[name]], sizes[lora.MATRICES[name] :]
+        zeros, rank, dtype = nn.initializers.zeros, c.lora.rank, result.dtype
+        a = self.param(name + lora.A, lora.initial_a, (*inputs, rank), jnp.float32)
+        b = self.param(name + lora.B, zeros, (rank, *outputs), jnp.float32)
+        first, second = words.split()
+        low = jnp.einsum(first, source, a.astype(dtype)) * jnp.asarray(c.lora.scale, dtype)
+        return result + jnp.einsum(second, low, b.astype(dtype))

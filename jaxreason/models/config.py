@@ -6,6 +6,7 @@ from typing import Literal
 from jaxreason.errors import InputError
 from jaxreason.models.attention import Kind
 from jaxreason.models.backends import BACKENDS, Backend
+from jaxreason.models.lora import LoraConfig
 from jaxreason.models.rope import RopeScaling
 
 Remat = Literal["none", "dots", "names", "full"]
@@ -41,6 +42,7 @@ class TransformerConfig:
         window: sliding window, in tokens: a token sees itself and the `window` - 1 before it; 0
             lets it see everything before it. Needs causal attention.
         window_layers: for each layer whether it has the window; empty for all of them.
+        lora: low-rank updates beside the kernels, which alone are trained; None for none.
 
     Raises:
         InputError: a size that does not fit the others.
@@ -68,6 +70,7 @@ class TransformerConfig:
     rope_scaling: RopeScaling | None = None
     window: int = 0
     window_layers: tuple[bool, ...] = ()
+    lora: LoraConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):

@@ -19,6 +19,7 @@ from jaxreason.models.backends import attend_either, attend_fn, choose
 from jaxreason.models.block import Block, rms_norm
 from jaxreason.models.cache import Cache, empty_cache, layer_of, run_cached
 from jaxreason.models.config import TransformerConfig
+from jaxreason.models.lora import base_constant
 from jaxreason.models.rope import rope_angles
 from jaxreason.models.splash import unsplittable
 from jaxreason.sharding.mesh import BATCH_AXES, ambient_platform, constrain
@@ -117,7 +118,7 @@ class Transformer:
                 mode other than `full` and `bool` with a cache; a model with a sliding window
                 whose attention is not causal.
         """
-        c = self.config
+        c, params = self.config, self._trained(params)
         spec = attention if attention is not None else AttentionSpec(kind=c.attention)
         if positions is None:
             count = jnp.arange(tokens.shape[1])
@@ -157,11 +158,15 @@ class Transformer:
     def head(self, params: Params) -> Params:
         """The part of the parameters that `unembed` reads."""
         name = "embedding" if self.config.tied else "head"
-        return {name: params[name]}
+        return self._trained({name: params[name]})
+
+    def _trained(self, params: Params) -> Params:
+        """With LoRA all else is a constant, so that no gradient of it is computed."""
+        return params if self.config.lora is None else base_constant(params)
 
     def unembed(self, params: Params, hidden: Float[Array, "... D"]) -> Float[Array, "... V"]:
         """Logits in float32."""
-        c = self.config
+        c, params = self.config, self._trained(params)
         table = params["embedding"].T if c.tied else params["head"]
         return jnp.matmul(hidden, table.astype(c.dtype), preferred_element_type=jnp.float32)
 

@@ -50,6 +50,13 @@ TRANSFORMER_RULES: tuple[Rule, ...] = (
     Rule(r"(^|/)layers/(key|value)_bias$", P(None, "tensor", None), or_replicate=True),
     Rule(r"(^|/)layers/(gate|up)$", P(None, "fsdp", "tensor")),
     Rule(r"(^|/)layers/down$", P(None, "tensor", "fsdp")),
+    # LoRA's A lies as the inputs of its kernel do, B as the outputs.
+    Rule(r"(^|/)layers/(query|key|value|gate|up)_lora_a$", P(None, "fsdp", None)),
+    Rule(r"(^|/)layers/(output|down)_lora_a$", P(None, "tensor")),
+    Rule(r"(^|/)layers/query_lora_b$", P(None, None, "tensor", None)),
+    Rule(r"(^|/)layers/(key|value)_lora_b$", P(None, None, "tensor", None), or_replicate=True),
+    Rule(r"(^|/)layers/(gate|up)_lora_b$", P(None, None, "tensor")),
+    Rule(r"(^|/)layers/(output|down)_lora_b$", P(None, None, "fsdp")),
     Rule(r"(^|/)layers/(gate|up)_bias$", P(None, "tensor")),
     Rule(r"(^|/)layers/(output|down)_bias$", P()),
     Rule(r"(^|/)layers/(attention|mlp|query|key)_norm$", P()),

@@ -37,6 +37,9 @@ IMPLIED = {
     "model.rope_scaling": None,
     "model.window": 0,
     "model.window_layers": [],
+    "model.lora": None,
+    "optimizer.moments_dtype": "float32",
+    "lora": None,
 }
 """What holds in a run from before there was such a field."""
 
