@@ -23,7 +23,7 @@ from jaxreason.analysis.checkpoints import open_checkpoint
 from jaxreason.analysis.comparison import CompareSettings, compare
 from jaxreason.analysis.delta import apply_delta, make_delta
 from jaxreason.models import Transformer, TransformerConfig, preset
-from jaxreason.models.qwen2 import to_qwen2
+from jaxreason.models.llama import to_llama
 from jaxreason.weights.safetensors_writing import write_safetensors
 
 DENSITY = 0.05
@@ -33,7 +33,7 @@ ALLCLOSE, RANK, ZLIB = "torch.allclose per parameter", "torch.linalg.matrix_rank
 def checkpoints(config: TransformerConfig, folder: Path) -> tuple[Path, Path, int]:
     """Two files whose weights differ at random places, and the number of weights."""
     params = jax.device_get(jax.jit(Transformer(config).init)(jax.random.key(0)))
-    before = {name: np.ascontiguousarray(x) for name, x in to_qwen2(params, config).items()}
+    before = {name: np.ascontiguousarray(x) for name, x in to_llama(params, config).items()}
     draw = np.random.default_rng(0)
     after = {
         name: np.where(draw.random(x.shape) < DENSITY, x + np.float32(1e-2), x).astype(x.dtype)

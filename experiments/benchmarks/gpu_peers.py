@@ -5,10 +5,10 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from peer_models import qwen2_settings
 from suite import Peer, PeerError
 
 from jaxreason.models import TransformerConfig, preset
-from jaxreason.models.qwen2 import qwen2_settings
 
 
 def run_peers(found: list[dict[str, Any]], peer: Peer, smoke: bool) -> None:

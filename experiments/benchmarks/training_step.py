@@ -25,11 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tyro
+from peer_models import qwen2_settings
 from rich.console import Console
 from rich.table import Table
 
 from jaxreason.models import Transformer, TransformerConfig, count_parameters, preset
-from jaxreason.models.qwen2 import qwen2_settings, to_qwen2
+from jaxreason.models.llama import to_llama
 from jaxreason.objectives import next_token
 from jaxreason.training.allocator import keep_freed_memory
 from jaxreason.types import Params
@@ -124,7 +125,7 @@ def torch_step(config: TransformerConfig, params: Params, tokens: np.ndarray, ho
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     model = Qwen2ForCausalLM(Qwen2Config(**qwen2_settings(config), use_cache=False))
-    weights = to_qwen2(jax.tree.map(np.asarray, params), config)
+    weights = to_llama(jax.tree.map(np.asarray, params), config)
     state = {name: torch.tensor(np.ascontiguousarray(array)) for name, array in weights.items()}
     model.load_state_dict(state, strict=False)
     model.tie_weights()

@@ -2,8 +2,8 @@
 
 from jaxreason.models.attention import AttentionSpec
 from jaxreason.models.critic import Critic
+from jaxreason.models.llama import from_llama, to_llama
 from jaxreason.models.presets import PRESETS, count_parameters, preset
-from jaxreason.models.qwen2 import from_qwen2, to_qwen2
 from jaxreason.models.transformer import Cache, Transformer, TransformerConfig
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "count_parameters",
-    "from_qwen2",
+    "from_llama",
     "preset",
-    "to_qwen2",
+    "to_llama",
 ]

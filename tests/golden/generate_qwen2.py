@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxreason.models.qwen2 import qwen2_settings, to_qwen2
+from jaxreason.models.llama import to_llama
 from jaxreason.models.transformer import TransformerConfig
+from jaxreason.weights.families import document_of
 
 GOLDEN = Path(__file__).with_name("qwen2.npz")
 TIED = TransformerConfig(
@@ -67,10 +68,11 @@ def reference(config: TransformerConfig, tree: dict) -> dict[str, np.ndarray]:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    model = Qwen2ForCausalLM(Qwen2Config(**qwen2_settings(config), use_cache=True)).float().eval()
+    settings = document_of(config, "qwen2", {}, "float32")
+    model = Qwen2ForCausalLM(Qwen2Config(**settings, use_cache=True)).float().eval()
     state = {
         name: torch.tensor(np.ascontiguousarray(array))
-        for name, array in to_qwen2(tree, config).items()
+        for name, array in to_llama(tree, config).items()
     }
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert set(missing) <= {"lm_head.weight"}

@@ -11,7 +11,7 @@ import pytest
 
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
-from jaxreason.models.qwen2 import from_qwen2, to_qwen2, to_qwen2_names
+from jaxreason.models.llama import from_llama, llama_places, to_llama
 from jaxreason.objectives import next_token
 from jaxreason.sampling import autoregressive
 
@@ -53,7 +53,7 @@ def assert_parity(config, expected):
         for key, value in expected.items()
         if key.startswith("gradient/")
     }
-    ours = to_qwen2(gradients, config)
+    ours = to_llama(gradients, config)
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():
         np.testing.assert_allclose(ours[name], gradient, atol=1e-4, rtol=1e-4, err_msg=name)
@@ -94,9 +94,9 @@ def test_mapping_is_its_own_inverse(config):
         params["layers"] = {k: v for k, v in params["layers"].items() if "bias" not in k}
     shapes = jax.eval_shape(Transformer(config).init, jax.random.key(0))
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
-    weights = to_qwen2(params, config)
-    assert set(weights) == set(to_qwen2_names(config))
-    back = from_qwen2(weights, config)
+    weights = to_llama(params, config)
+    assert set(weights) == set(llama_places(config))
+    back = from_llama(weights, config)
     assert jax.tree.structure(back) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, back, params)
     assert weights["model.layers.0.self_attn.k_proj.weight"].shape == (8, 24)
@@ -104,13 +104,13 @@ def test_mapping_is_its_own_inverse(config):
 
 def test_a_foreign_state_dict_is_refused_by_name():
     config = CONFIGS["tied"]
-    weights = to_qwen2(generate_qwen2.weights(config), config)
+    weights = to_llama(generate_qwen2.weights(config), config)
     missing = {key: value for key, value in weights.items() if "layers.1.mlp.up" not in key}
     with pytest.raises(InputError, match=r"layers\.1\.mlp\.up_proj"):
-        from_qwen2(missing, config)
+        from_llama(missing, config)
     with pytest.raises(InputError, match="hold 'model"):
-        from_qwen2({**weights, "model.layers.2.mlp.up_proj.weight": np.zeros(1)}, config)
-    with pytest.raises(InputError, match="must fit"):
-        from_qwen2(weights, replace(config, vocabulary_size=32))
+        from_llama({**weights, "model.layers.2.mlp.up_proj.weight": np.zeros(1)}, config)
+    with pytest.raises(InputError, match=r"embed_tokens.*needs"):
+        from_llama(weights, replace(config, vocabulary_size=32))
     # The published tied models may carry a copy of the embedding as their head.
-    from_qwen2({**weights, "lm_head.weight": np.zeros((31, 24))}, config)
+    from_llama({**weights, "lm_head.weight": np.zeros((31, 24))}, config)

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from jaxreason.models import Transformer
-from jaxreason.models.qwen2 import qwen2_settings, to_qwen2
+from jaxreason.models.llama import to_llama
 from jaxreason.objectives import anchored, dpo, ipo, kto, orpo, simpo
+from jaxreason.weights.families import document_of
 
 pytestmark = pytest.mark.oracle
 torch = pytest.importorskip("torch", reason="torch is not installed; install the extra `oracle`")
@@ -44,9 +45,9 @@ def network(params):
     """The same model in transformers, with TRL's fused head."""
     from trl.trainer.utils import add_fused_lm_head
 
-    settings = transformers.Qwen2Config(**qwen2_settings(CONFIG))
+    settings = transformers.Qwen2Config(**document_of(CONFIG, "qwen2", {}, "float32"))
     model = transformers.Qwen2ForCausalLM(settings).float().eval()
-    weights = to_qwen2(jax.device_get(params), CONFIG)
+    weights = to_llama(jax.device_get(params), CONFIG)
     state = {name: torch.tensor(np.ascontiguousarray(x)) for name, x in weights.items()}
     model.load_state_dict(state)
     fields = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")

@@ -1,0 +1,71 @@
+"""Folders as published language models come in, with tiny random models; no torch."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tiny_tokenizers
+
+from jaxreason.models import Transformer, TransformerConfig
+from jaxreason.weights.pretrained import PretrainedShape, export_pretrained
+
+_SIZES = {
+    "vocabulary_size": 320,
+    "layers": 2,
+    "width": 16,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_size": 4,
+    "mlp_width": 24,
+}
+_FAMILIES = {
+    "qwen2": {"qkv_bias": True, "rope_base": 1e6},
+    "qwen3": {"qk_norm": True, "head_size": 8, "rope_base": 1e6},
+    "llama": {"tied": False, "norm_epsilon": 1e-5},
+    "mistral": {"tied": False, "norm_epsilon": 1e-5, "window": 24},
+}
+_CHATS = {"qwen2": "qwen", "qwen3": "qwen3", "llama": "llama3", "mistral": "mistral"}
+# No token ends a text unless the tokenizer's files or the caller say so.
+_SETTINGS = {"max_position_embeddings": 512, "bos_token_id": None, "eos_token_id": None}
+
+
+def tiny_config(family: str = "qwen2", **sizes: Any) -> TransformerConfig:
+    """The shape of a tiny model; `sizes` are fields of `TransformerConfig`."""
+    return TransformerConfig(**{**_SIZES, **_FAMILIES[family], **sizes})
+
+
+def tiny_params(config: TransformerConfig, seed: int = 0) -> Any:
+    """Random float32 parameters in NumPy; biases and norms are not trivial."""
+    generator = np.random.default_rng(seed)
+    shapes = jax.eval_shape(Transformer(config).init, jax.random.key(0))
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        name = jax.tree_util.keystr(path)
+        deviation, mean = (0.2, 1.0) if "norm" in name else (0.3, 0.0)
+        return (mean + deviation * generator.standard_normal(leaf.shape)).astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def write_tiny_model(
+    folder: str | Path,
+    family: str = "qwen2",
+    *,
+    seed: int = 0,
+    tokenizer: bool = True,
+    dtype: Any = None,
+    settings: dict[str, Any] | None = None,
+    shard_bytes: int = 5_000_000_000,
+    **sizes: Any,
+) -> None:
+    """A new folder: config.json, safetensors and, unless `tokenizer` is False, a tokenizer.
+
+    `settings` are fields of config.json besides the shape, `sizes` fields of `TransformerConfig`.
+    """
+    config = tiny_config(family, **sizes)
+    shape = PretrainedShape(config, family, {**_SETTINGS, **(settings or {})})
+    params = tiny_params(config, seed)
+    export_pretrained(params, folder, shape, dtype=dtype, shard_bytes=shard_bytes)
+    if tokenizer:
+        tiny_tokenizers.write_tiny_tokenizer(folder, chat=_CHATS[family])
