@@ -15,12 +15,15 @@ from jax.sharding import Mesh
 
 from jaxreason import masks
 from jaxreason.errors import InputError
+from jaxreason.models import Transformer
+from jaxreason.models.lora import LoraConfig, add_lora, lora_mask
 from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.precision import in_dtypes_of, in_float32
 from jaxreason.training.runs import Run, load_experiment, load_run, read_config, read_experiment
+from jaxreason.training.state import place_params
 from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
 
@@ -42,6 +45,8 @@ class PostTraining:
         train: lengths and intervals.
         mesh: how devices are arranged.
         loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+        lora: train low-rank updates (in float32) and nothing else; optimizer state is kept for
+            them alone. What the run's checkpoints hold is merged where it is read.
     """
 
     base: str = ""
@@ -53,6 +58,7 @@ class PostTraining:
     train: TrainConfig = field(default_factory=TrainConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     loss_chunk: int = 0
+    lora: LoraConfig | None = None
 
     kind: ClassVar[str] = ""
 
@@ -67,6 +73,12 @@ class PostTraining:
             )
         if self.loss_chunk < 0:
             raise InputError(f"loss_chunk is {self.loss_chunk}; it must be at least 0")
+        if self.lora is not None and self.mask is not None:
+            raise InputError("mask and lora are set: a mask names entries of the base's weights")
+        if self.lora is not None and self.optimizer.method != "adamw":
+            raise InputError(
+                f"optimizer.method is {self.optimizer.method!r}; with lora expected 'adamw'"
+            )
 
     def as_json(self) -> dict[str, Any]:
         """What config.json holds besides the config of the base."""
@@ -75,13 +87,20 @@ class PostTraining:
     def load_base(self) -> Run:
         """The model to start from, its parameters where `device_mesh` wants them.
 
+        With `lora` it has fresh low-rank matrices, which change nothing yet.
+
         Raises:
             InputError: `base` is not set, or it cannot be split over the mesh.
             FailureError: it is not a run directory, or has no such checkpoint.
         """
         if not self.base:
             raise InputError("base is not set; give the run directory to start from: --base RUN")
-        return load_run(self.base, self.base_step, mesh=self.device_mesh())
+        mesh = self.device_mesh()
+        run = load_run(self.base, self.base_step, mesh=mesh)
+        if self.lora is None:
+            return run
+        params = add_lora(run.params, self.lora, jax.random.key(self.train.seed))
+        return run._replace(model=adapted(run.model, self.lora), params=place_params(params, mesh))
 
     def base_shapes(self) -> Run:
         """The model to start from with shapes for parameters: of a run directory, or of a Python
@@ -106,6 +125,8 @@ class PostTraining:
         if not hasattr(experiment, "transformer"):
             raise InputError(f"base {self.base} describes no language model")
         model = experiment.transformer()
+        if self.lora is not None:
+            model = adapted(model, self.lora)
         return Run(experiment, model, jax.eval_shape(model.init, jax.random.key(0)), 0)
 
     def device_mesh(self) -> Mesh | None:
@@ -115,9 +136,18 @@ class PostTraining:
 
     def initial_params(self, base: Run) -> Params:
         """The base's parameters, in the dtype they are to be stored in."""
+        return in_dtypes_of(base.params, self.stored(base.params))
+
+    def stored(self, params: Params) -> Params:
+        """Shapes of the parameters in the dtype they are stored in; LoRA's stay in float32."""
         dtype = jnp.dtype(self.params_dtype)
-        wanted = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), base.params)
-        return in_dtypes_of(base.params, wanted)
+        return jax.tree.map(
+            lambda leaf, low_rank: jax.ShapeDtypeStruct(
+                leaf.shape, jnp.float32 if low_rank else dtype
+            ),
+            params,
+            lora_mask(params),
+        )
 
     def optimizer_for(self, params: Params) -> optax.GradientTransformation:
         """The optimizer with the mask and the precision that were asked for.
@@ -126,6 +156,8 @@ class PostTraining:
             InputError: the mask is not one of these parameters.
         """
         optimizer = make_optimizer(self.optimizer)
+        if self.lora is not None:
+            optimizer = lora_optimizer(self.optimizer, params)
         if self.mask is not None:
             mask = masks.load_mask(self.mask)
             if self.mask_placement == "update":
@@ -141,9 +173,30 @@ def masked_before_the_optimizer(config: OptimizerConfig, mask: Any) -> optax.Gra
 
     The clip comes first, as the paper replaces the gradient just before the optimizer's update.
     """
-    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    bare = make_optimizer(dataclasses.replace(config, clip_norm=0.0))
+    clip, bare = _clip_apart(config)
     return optax.chain(clip, masks.mask_gradients(mask), bare)
+
+
+def lora_optimizer(config: OptimizerConfig, params: Params) -> optax.GradientTransformation:
+    """The optimizer for LoRA's matrices alone: nothing else has moments, or is ever changed.
+
+    Args:
+        config: AdamW.
+        params: with A and B among them, as arrays or shapes.
+    """
+    clip, bare = _clip_apart(config)
+    return optax.chain(clip, masks.compact(bare, lora_mask(params)))
+
+
+def _clip_apart(config: OptimizerConfig) -> tuple[Any, Any]:
+    """The clip by the norm of all gradients, and the optimizer without it."""
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    return clip, make_optimizer(dataclasses.replace(config, clip_norm=0.0))
+
+
+def adapted(model: Transformer, lora: LoraConfig) -> Transformer:
+    """The model with low-rank updates beside its kernels."""
+    return Transformer(dataclasses.replace(model.config, lora=lora))
 
 
 def problem_source(base: Run, count: int, changes: Mapping[str, str]) -> Any:

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
+from jaxreason.models.lora import LoraConfig, lora_mask, merge_lora
 from jaxreason.paths import as_path, local_path
 from jaxreason.sharding.placement import agree
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
@@ -112,7 +113,11 @@ def load_experiment(path: str | Path) -> Any:
 
 
 def load_run(
-    run_directory: str | Path, step: int | None = None, *, mesh: Mesh | None = None
+    run_directory: str | Path,
+    step: int | None = None,
+    *,
+    mesh: Mesh | None = None,
+    merge: bool = True,
 ) -> Run:
     """The model of a run directory or a published folder, on one device or spread over a mesh.
 
@@ -125,6 +130,8 @@ def load_run(
         step: which checkpoint; the newest by default.
         mesh: places each parameter as in training on it, over all its processes; None takes the
             first device of this process.
+        merge: of a run that trained LoRA's matrices, add them to the kernels, in the dtype that
+            these are read in; False gives the model with them beside its kernels.
 
     Raises:
         InputError: its image tokenizer is no longer the one it was trained with; a published
@@ -137,6 +144,8 @@ def load_run(
 
         check_codec(run_directory, experiment.codec())
     model = experiment.transformer()
+    if (lora := lora_of(read_config(run_directory))) is not None:
+        model = Transformer(dataclasses.replace(model.config, lora=lora))
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     if mesh is None:
         one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -152,11 +161,12 @@ def load_run(
     config = read_config(run_directory)
     stored = config.get("params_dtype")
     abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(
-            leaf.shape, stored or leaf.dtype, sharding=sharding
+        lambda leaf, sharding, low_rank: jax.ShapeDtypeStruct(
+            leaf.shape, (not low_rank and stored) or leaf.dtype, sharding=sharding
         ),
         shapes,
         shardings,
+        lora_mask(shapes),
     )
     if mesh is not None and step is None:
         # A base that is still trained, or a network folder, may not look the same to all.
@@ -164,7 +174,26 @@ def load_run(
     params, step = load_params(run_directory, abstract, step)
     if config.get("kind") in ("imported", "pretrained"):
         return Run(experiment, model, params, step)
-    return Run(experiment, model, in_dtypes_of(params, shapes), step)
+    run = Run(experiment, model, in_dtypes_of(params, shapes), step)
+    return run if lora is None or not merge else merged(run)
+
+
+def lora_of(config: Mapping[str, Any]) -> LoraConfig | None:
+    """What a run trained of LoRA, from its config.json; None if its model has none.
+
+    Bases are merged before they are trained on, so what an `origin` says does not count.
+    """
+    given = config.get("lora") or (config.get("model") or {}).get("lora")
+    return None if given is None else _from_json(LoraConfig, given, "lora")
+
+
+def merged(run: Run) -> Run:
+    """The run of a model without LoRA that computes the same; see `models.lora.merge_lora`."""
+    lora = run.model.config.lora
+    if lora is None:
+        return run
+    model = Transformer(dataclasses.replace(run.model.config, lora=None))
+    return run._replace(model=model, params=merge_lora(run.params, lora))
 
 
 def read_config(run_directory: str | Path) -> dict[str, Any]:

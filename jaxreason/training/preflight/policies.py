@@ -43,9 +43,7 @@ def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
 def placed_base(experiment: Any, mesh: Mesh) -> Run:
     """The base with its parameters as shapes on the mesh, in the dtype they are to be stored in."""
     base = experiment.base_shapes()
-    dtype = jnp.dtype(experiment.params_dtype)
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), base.params)
-    return base._replace(params=on_mesh(shapes, mesh))
+    return base._replace(params=on_mesh(experiment.stored(base.params), mesh))
 
 
 def base_bytes(experiment: Any, base: Run, mesh: Mesh) -> dict[str, int]:

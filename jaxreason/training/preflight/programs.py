@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from jaxreason.errors import InputError
+from jaxreason.models.lora import lora_mask
 from jaxreason.sharding.mesh import batch_sharding
 from jaxreason.training.parts import TrainingParts
 from jaxreason.training.state import TrainState, abstract_state
@@ -113,6 +114,10 @@ def update_program(
     assert step.mesh is not None
     tokens = math.prod(shapes["tokens"].shape) if "tokens" in shapes else 0
     held = state_bytes(state)
+    low_rank = lora_mask(state.params)
+    trained = state.params
+    if any(jax.tree.leaves(low_rank)):
+        trained = jax.tree.map(lambda x, wanted: x if wanted else None, trained, low_rank)
     return Planned(
         name=name,
         lower=lambda: step.lower(state, dict(shapes)),
@@ -121,7 +126,7 @@ def update_program(
         flops=flops_per_token * tokens if flops_per_token else None,
         calls=calls,
         donated=sum(held.values()),
-        gradients=device_bytes(state.params),
+        gradients=device_bytes(trained),
     )
 
 
