@@ -23,9 +23,9 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Args:
         path: a run directory of ours, `RUN@STEP` for another step than the newest (also one
-            step's folder); an Orbax checkpoint, where a tree with `params` beside other things
-            counts as its `params`; a safetensors file; a folder of safetensors files, sharded by
-            `model.safetensors.index.json`.
+            step's folder), with LoRA's matrices added to their kernels; an Orbax checkpoint, where
+            a tree with `params` beside other things counts as its `params`; a safetensors file; a
+            folder of safetensors files, sharded by `model.safetensors.index.json`.
 
     Raises:
         InputError: there is no such path, its kind is not known, or it is pickle-based.
@@ -108,12 +108,14 @@ def _open_file(path: Path, step: int | None) -> Checkpoint:
 
 
 def _open_run(folder: Path, step: int | None) -> Checkpoint | None:
+    from jaxreason.training.merged_tensors import merged_tensors
     from jaxreason.training.stored_params import checked_leaves, is_stored_tree
 
     if is_stored_tree(folder / "params") and (folder / "training").is_dir():
         _no_step(folder, step)
         name = int(folder.name) if folder.name.isdecimal() else None
-        return _checkpoint(folder, "run", name, checked_leaves(folder))
+        found = _checkpoint(folder, "run", name, checked_leaves(folder))
+        return replace(found, tensors=merged_tensors(found.tensors, folder.parent.parent))
     root = folder / "checkpoints"
     if not root.is_dir():
         return None
@@ -122,7 +124,8 @@ def _open_run(folder: Path, step: int | None) -> Checkpoint | None:
         asked = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         raise FailureError(f"{asked} in {root}; steps there: {steps or 'none'}")
     step = steps[-1] if step is None else step
-    return _checkpoint(folder, "run", step, checked_leaves(root / str(step)))
+    found = _checkpoint(folder, "run", step, checked_leaves(root / str(step)))
+    return replace(found, tensors=merged_tensors(found.tensors, folder))
 
 
 def _steps(folder: Path) -> list[int]:
