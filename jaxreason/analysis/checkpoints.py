@@ -174,4 +174,5 @@ def _open_folder(folder: Path, step: int | None) -> Checkpoint | None:
     if found is None:
         return None
     _no_step(folder, step)
-    return _checkpoint(folder, "safetensors", None, *found)
+    published = (folder / "config.json").is_file()
+    return replace(_checkpoint(folder, "safetensors", None, *found), published=published)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreason.analysis.names import stacked_prefixes
+from jaxreason.analysis.published import alike_named
 from jaxreason.analysis.tensors import Checkpoint
 from jaxreason.errors import InputError
 
@@ -124,12 +125,14 @@ def align(*checkpoints: Checkpoint, split_layers: bool = True) -> Together:
     """What several checkpoints have in common, from their headers; iterate to read it.
 
     Args:
-        checkpoints: two or more; the first decides spelling and order.
+        checkpoints: two or more; the first decides spelling and order. Where one is a run, the
+            tensors of published folders go by the names of our parameters.
         split_layers: whether stacked layers count as tensors of their own.
 
     Raises:
         InputError: they have nothing in common: another model.
     """
+    checkpoints = tuple(alike_named(checkpoints, split_layers))
     first, *others = (_keyed(checkpoint, split_layers) for checkpoint in checkpoints)
     missing, extra, reshaped, common = {}, {}, {}, []
     for other in others:

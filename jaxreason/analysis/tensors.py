@@ -21,6 +21,7 @@ class Checkpoint:
         tensors: name to tensor.
         left_out: names in the files that are not among `tensors` (optimizer states, numbers that
             are no arrays, tensors an index does not list).
+        published: a folder as models are published, whose config.json says which family it is of.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class Checkpoint:
     step: int | None
     tensors: dict[str, StoredTensor] = field(repr=False)
     left_out: tuple[str, ...] = ()
+    published: bool = False
 
     def names(self) -> list[str]:
         """Names of all tensors as stored."""

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxreason.errors import FailureError, InputError
-from jaxreason.models.llada import llada_places, new_ids
-from jaxreason.models.places import Place, by_leaf, check_places
+from jaxreason.models.llada import new_ids
+from jaxreason.models.places import Place, by_leaf
 from jaxreason.paths import as_path, is_local
 from jaxreason.training.checkpoint_reading import checkpoint_steps
 from jaxreason.training.checkpoint_store import COMPLETE
 from jaxreason.training.files import settle_config
 from jaxreason.training.pretrained import (
     PretrainedModel,
+    places_of,
     pretrained_model,
     tokenizer_texts,
     write_files,
@@ -27,7 +28,7 @@ from jaxreason.training.pretrained import (
 from jaxreason.training.runs import read_experiment
 from jaxreason.training.stored_tree import stored_tree
 from jaxreason.training.streamed_checkpoint import StreamedLeaf, write_streamed
-from jaxreason.weights.blocks import blocks, rows_of
+from jaxreason.weights.blocks import block_steps, blocks, rows_of
 from jaxreason.weights.folders import (
     SHARD_BYTES,
     StoredWeights,
@@ -38,6 +39,7 @@ from jaxreason.weights.folders import (
 from jaxreason.weights.llada import export_llada
 from jaxreason.weights.llada_settings import LladaMetadata
 from jaxreason.weights.placed import Dtype
+from jaxreason.weights.pretrained import export_pretrained
 
 CHUNK_BYTES = 1 << 25
 """How much of a tensor is read, and stored together, at once."""
@@ -119,18 +121,10 @@ def _new_run(run_directory: Path, needed: int) -> Iterator[Path]:
 
 def _leaves(known: Any, weights: StoredWeights, seed: int) -> list[StreamedLeaf]:
     """The leaves of a model, made of its weights, which are checked."""
-    dtype = np.dtype(known.params_dtype)
-    if isinstance(known, PretrainedModel):
-        from jaxreason.weights.pretrained import checked_places
-
-        places = checked_places(weights, known.family, known.model)
-        return [_leaf(weights, keys, parts, dtype) for keys, parts in by_leaf(places).items()]
-    rows = weights.shapes.get("model.transformer.wte.weight", (0,))[0]
-    stored = replace(known.model, vocabulary_size=rows)
-    places = llada_places(stored)
-    check_places("LLaDA", weights.shapes, places)
+    dtype, places = np.dtype(known.params_dtype), places_of(known, weights)
     leaves = [_leaf(weights, keys, parts, dtype) for keys, parts in by_leaf(places).items()]
-    more = known.model.vocabulary_size - rows
+    embedding = next(leaf for leaf in leaves if leaf.keys == ("embedding",))
+    more = known.model.vocabulary_size - embedding.shape[0]
     return [_longer(leaf, more, seed) for leaf in leaves] if more else leaves
 
 
@@ -140,16 +134,13 @@ def _leaf(
     place = parts[0][1]
     layered = place.layer is not None
     rows, chunk = rows_of(place), list(place.ours)
+    steps = block_steps(place, dtype.itemsize, CHUNK_BYTES)
     if rows is not None:
-        step = int(np.prod(place.stored[1:])) * rows.unit * dtype.itemsize
-        chunk[rows.axis] = min(chunk[rows.axis], max(1, CHUNK_BYTES // max(1, step)))
+        chunk[rows.axis] = steps
 
     def given() -> Iterator[tuple[tuple[int, ...], NDArray]]:
         for name, place in parts:
-            tensor = weights.tensors[name]
-            # Blocks are as many steps as chunks are, also where the dtype changes.
-            most = CHUNK_BYTES * np.dtype(tensor.dtype).itemsize // dtype.itemsize
-            for first, array in blocks(tensor, place, most=most):
+            for first, array in blocks(weights.tensors[name], place, steps=steps):
                 start = [0] * array.ndim
                 if rows is not None:
                     start[rows.axis] = first
@@ -211,17 +202,15 @@ def export_run(
     check_new("weights folder", folder)
     known = read_experiment(run_directory)
     _check_exportable(run_directory, known)
-    params = stored_tree(_step_folder(run_directory, step))
+    place = _step_folder(run_directory, step)
+    params = stored_tree(as_path(run_directory), place, widen=dtype == "float32")
     if dtype is None:
         found = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)})
         dtype = "bfloat16" if found == ["bfloat16"] else "float32"
     options: dict[str, Any] = {"shard_bytes": shard_bytes, "dtype": dtype, "told": told}
     options["documents"] = tokenizer_texts(run_directory)
     if isinstance(known, PretrainedModel):
-        from jaxreason.weights.pretrained import PretrainedShape, export_pretrained
-
-        shape = PretrainedShape(known.model, known.family, known.settings)
-        export_pretrained(params, folder, shape, **options)
+        export_pretrained(params, folder, known.shape(), **options)
         return known
     metadata, settings = _diffusion_metadata(known)
     config = known.transformer().config

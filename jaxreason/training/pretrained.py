@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,10 +10,19 @@ import jax
 
 from jaxreason.errors import FailureError, InputError, disk_errors
 from jaxreason.models import Transformer, TransformerConfig
+from jaxreason.models.llada import llada_places
+from jaxreason.models.places import Place, check_places
 from jaxreason.paths import as_path, is_local, remove_tree
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params
+from jaxreason.weights.folders import StoredWeights
 from jaxreason.weights.placed import Dtype, stored_dtype
+from jaxreason.weights.pretrained import (
+    PretrainedShape,
+    checked_places,
+    import_pretrained,
+    pretrained_config,
+)
 
 if TYPE_CHECKING:
     from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
@@ -53,6 +62,10 @@ class PretrainedModel:
         """The model."""
         return Transformer(self.model)
 
+    def shape(self) -> PretrainedShape:
+        """As `jaxreason.weights.pretrained` takes it."""
+        return PretrainedShape(self.model, self.family, self.settings)
+
     def words(self) -> str:
         """What the vocabulary is of, for messages."""
         return f"the tokens of {self.source or 'published weights'}"
@@ -89,8 +102,6 @@ def pretrained_model(folder: str | Path, dtype: Dtype | None = None, **options: 
             f"{min(options)} is an option for LLaDA and MMaDA; {folder} has model_type "
             f"{model_type!r}"
         )
-    from jaxreason.weights.pretrained import pretrained_config
-
     dtype = dtype or stored_dtype(folder)
     shape = pretrained_config(folder, dtype)
     return PretrainedModel(shape.model, shape.family, dict(shape.settings), dtype, str(folder))
@@ -121,10 +132,28 @@ def load_pretrained(
 
         dtype = known.params_dtype
         return known, import_llada(folder, known.model, dtype=dtype, shardings=shardings)
-    from jaxreason.weights.pretrained import import_pretrained
-
     _, params = import_pretrained(folder, dtype=known.params_dtype, shardings=shardings)
     return known, params
+
+
+def places_of(known: Any, weights: StoredWeights) -> dict[str, Place]:
+    """Where each weight belongs in our parameters, after a check that all are there.
+
+    Args:
+        known: what `pretrained_model` gave.
+        weights: of its folder; an `ImportedModel` whose vocabulary was extended may have more
+            ids than they.
+
+    Raises:
+        InputError: a weight is missing, unknown or of another shape.
+        FailureError: a file cannot be read.
+    """
+    if isinstance(known, PretrainedModel):
+        return checked_places(weights, known.shape())
+    rows = weights.shapes.get("model.transformer.wte.weight", (0,))[0]
+    places = llada_places(replace(known.model, vocabulary_size=rows))
+    check_places("LLaDA", weights.shapes, places)
+    return places
 
 
 def _model_type(folder: str | Path) -> Any:

@@ -56,12 +56,29 @@ def rows_of(place: Place) -> Rows | None:
     return None
 
 
+def block_steps(place: Place, itemsize: int, most: int = BLOCK_BYTES) -> int:
+    """Steps along the axis of `rows_of(place)` for blocks of equal size, the last a little less.
+
+    Args:
+        place: of a weight whose rows run along an axis of ours.
+        itemsize: bytes of a number.
+        most: bytes of a block, if one step has not more.
+    """
+    rows = rows_of(place)
+    if rows is None:
+        return 1
+    size = place.ours[rows.axis]
+    step = math.prod(place.stored[1:]) * rows.unit * itemsize
+    count = -(-size // max(1, most // max(1, step)))
+    return -(-size // max(1, count))
+
+
 def blocks(
     tensor: StoredTensor,
     place: Place,
     first: int = 0,
     last: int | None = None,
-    most: int = BLOCK_BYTES,
+    steps: int | None = None,
 ) -> Iterator[Block]:
     """The weight in our shape, in blocks along the axis of its rows.
 
@@ -70,7 +87,7 @@ def blocks(
         place: of it.
         first: steps along the axis of `rows_of(place)` to begin with; 0 where there is no such.
         last: to end before; the end if None.
-        most: bytes read for a block, if one step has not more.
+        steps: of a block; see `block_steps` if None.
 
     Raises:
         FailureError: the file cannot be read.
@@ -81,10 +98,9 @@ def blocks(
         return
     axis, unit = rows
     last = place.ours[axis] if last is None else last
-    step = math.prod(place.stored[1:]) * unit * np.dtype(tensor.dtype).itemsize
-    stride = max(1, most // max(1, step))
-    for start in range(first, last, stride):
-        stop = min(start + stride, last)
+    steps = steps or block_steps(place, np.dtype(tensor.dtype).itemsize)
+    for start in range(first, last, max(1, steps)):
+        stop = min(start + steps, last)
         part = place._replace(
             stored=((stop - start) * unit, *place.stored[1:]),
             ours=(*place.ours[:axis], stop - start, *place.ours[axis + 1 :]),

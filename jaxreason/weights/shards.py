@@ -138,7 +138,10 @@ def _updated(whole: jax.Array, piece: jax.Array, start: tuple[int, ...]) -> jax.
 def _on_devices(part: _Part) -> list[jax.Array]:
     if not _is_memory(part.devices[0]):
         return part.held
-    first, *others = part.devices
-    memory = part.held[0]
-    copies = [jax.device_put(memory, device, may_alias=False) for device in others]
-    return [jax.device_put(memory, first, may_alias=True), *copies]
+    memory, arrays = part.held[0], []
+    for number, device in enumerate(part.devices):
+        if number:  # memory of its own: arrays of several devices may be donated one by one
+            memory = aligned(memory.shape, memory.dtype)
+            memory[...] = part.held[0]
+        arrays.append(jax.device_put(memory, device, may_alias=True))
+    return arrays

@@ -110,7 +110,7 @@ COMMANDS = {
     "overlap": [NOWHERE, NOWHERE, NOWHERE],
     "delta": ["make", NOWHERE, NOWHERE, "--out", NOWHERE],
     "sample": [NOWHERE],
-    "weights": ["export", NOWHERE, NOWHERE],
+    "convert": [NOWHERE, NOWHERE],
     "data": ["prepare", "--directory", NOWHERE],
     "mazes": ["validate", NOWHERE],
     "preflight": [NOWHERE],
