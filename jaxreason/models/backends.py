@@ -8,7 +8,7 @@ always uses `xla`: a decoding step is a matrix-vector product with nothing to fu
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,13 @@ def attend_fn(backend: str, spec: AttentionSpec, length: int, interpret: bool = 
     return lambda query, key, value: attend(query, key, value, mask, bias)
 
 
-def attend_either(backends: tuple[str, str], spec: AttentionSpec, window: int, length: int) -> Any:
+def attend_either(
+    backends: tuple[str, str],
+    spec: AttentionSpec,
+    window: int,
+    length: int,
+    interpret: bool = False,
+) -> Callable[..., Array]:
     """Self-attention of layers that are scanned over and of which some have a sliding window.
 
     The function maps queries, keys, values and a bool scalar that is not known when the program
@@ -125,6 +131,7 @@ def attend_either(backends: tuple[str, str], spec: AttentionSpec, window: int, l
         spec: who sees whom without it.
         window: in tokens.
         length: T.
+        interpret: as in `attend_fn`.
     """
     windowed = replace(spec, window=window)
     if backends == ("xla", "xla"):
@@ -136,8 +143,8 @@ def attend_either(backends: tuple[str, str], spec: AttentionSpec, window: int, l
             return attend_in_parts(query, key, value, mask, bias, parts)
 
         return by_mask
-    whole = attend_fn(backends[0], spec, length)
-    local = attend_fn(backends[1], windowed, length)
+    whole = attend_fn(backends[0], spec, length, interpret)
+    local = attend_fn(backends[1], windowed, length, interpret)
 
     def by_branch(query: Array, key: Array, value: Array, has_window: Array) -> Array:
         out: Array = jax.lax.cond(has_window, local, whole, query, key, value)
@@ -161,9 +168,12 @@ def _hidden_keys(spec: AttentionSpec) -> Array | None:
 
 
 def _cudnn(spec: AttentionSpec, length: int) -> AttendFn:
-    """Causality, lengths and a window go to the kernel as such; the rest needs a mask."""
+    """Causality and lengths go to the kernel as such, and so does a window where there is nothing
+    but causality; the rest needs a mask.
+    """
     mask = None
-    if spec.segments is not None or spec.block or _hidden_keys(spec) is not None:
+    windowed_rows = bool(spec.window) and spec.lengths is not None
+    if spec.segments is not None or spec.block or windowed_rows or _hidden_keys(spec) is not None:
         mask = visible(replace(spec, lengths=None), length, length)[:, None]
 
     def run(query: Array, key: Array, value: Array) -> Array:
@@ -174,7 +184,7 @@ def _cudnn(spec: AttentionSpec, length: int) -> AttendFn:
             value.swapaxes(1, 2),
             mask=None if mask is None else jnp.broadcast_to(mask, (len(query), 1, length, length)),
             is_causal=spec.kind == "causal",
-            local_window_size=(spec.window - 1, 0) if spec.window else None,
+            local_window_size=(spec.window - 1, 0) if spec.window and mask is None else None,
             query_seq_lengths=None if lengths is None else jnp.full_like(lengths, length),
             key_value_seq_lengths=lengths,
             implementation="cudnn",

@@ -30,6 +30,9 @@ SPECS = {
     "causal_keys_segments": AttentionSpec("causal", segments=SEGMENTS, keys=KEYS),
     "bidirectional_keys_full": AttentionSpec("bidirectional", keys=KEYS, mask_mode="full"),
     "causal_trap": AttentionSpec("bidirectional", keys=KEYS, mask_mode="causal_trap"),
+    "causal_window": AttentionSpec("causal", window=3),
+    "causal_window_all": AttentionSpec("causal", window=3, segments=SEGMENTS, keys=KEYS),
+    "causal_window_lengths": AttentionSpec("causal", window=3, lengths=LENGTHS),
     "block_diffusion": AttentionSpec("block_diffusion", block=2),
     "block_diffusion_keys": AttentionSpec("block_diffusion", block=2, keys=KEYS),
 }
@@ -52,6 +55,8 @@ def allowed(spec, row, t, s):
         seen = seen and spec.keys[row, s]
     if spec.mask_mode == "causal_trap":
         seen = seen and s <= t
+    if spec.window:
+        seen = seen and t - s < spec.window
     return bool(seen)
 
 
@@ -142,6 +147,10 @@ def test_long_causal_sequences_skip_hidden_keys_on_cpu():
     np.testing.assert_allclose(
         early, attend(query, key, value, visible(spec, 200, 200))[:, :, :66], atol=1e-5
     )
+    near = AttentionSpec("causal", window=20)
+    late = attend_fn("xla", near, 200)(query, key, value.at[:, :, :40].set(jnp.nan))[:, :, 140:]
+    whole = attend(query, key, value, visible(near, 200, 200))
+    np.testing.assert_allclose(late, whole[:, :, 140:], atol=1e-5)
 
 
 def test_whole_and_single_token_blocks_are_the_known_masks():
@@ -173,15 +182,22 @@ def test_impossible_specifications_are_refused(kind, block):
         AttentionSpec(kind, block)
 
 
-@pytest.mark.parametrize("kind", ["causal", "bidirectional"])
-def test_splash_in_the_interpreter_equals_xla(kind):
+@pytest.mark.parametrize(("kind", "window"), [("causal", -1), ("bidirectional", 4)])
+def test_impossible_windows_are_refused(kind, window):
+    with pytest.raises(InputError, match=f"attention window {window} does not go with"):
+        AttentionSpec(kind, window=window)
+
+
+@pytest.mark.parametrize(("kind", "window"), [("causal", 0), ("bidirectional", 0), ("causal", 40)])
+def test_splash_in_the_interpreter_equals_xla(kind, window):
     """Output and gradients on the rows that are not padding; segments, lengths, keys together."""
     length = 128
     segments = jnp.asarray(np.repeat([[1, 2, 3, 0], [1, 1, 2, 2]], 32, axis=1))
     keys = jnp.asarray(np.random.default_rng(0).random((B, length)) < 0.8)
-    spec = AttentionSpec(kind, segments=segments, lengths=jnp.asarray([96, 120]), keys=keys)
+    lengths = jnp.asarray([96, 120])
+    spec = AttentionSpec(kind, segments=segments, lengths=lengths, keys=keys, window=window)
     query, key, value = inputs(length, 64)
-    real = (keys & (jnp.arange(length) < spec.lengths[:, None]))[:, None, :, None]
+    real = (keys & (jnp.arange(length) < lengths[:, None]))[:, None, :, None]
 
     def total(backend, query, key, value):
         out = attend_fn(backend, spec, length, interpret=True)(query, key, value)
@@ -239,6 +255,8 @@ def test_auto_follows_platform_and_limits():
     assert auto("tpu") == "splash"
     assert auto("tpu", unsplit="needs whole rows") == "xla"
     assert auto("tpu", length=200) == "splash"
+    assert auto("gpu", spec=SPECS["causal_window_all"]) == "cudnn"
+    assert auto("tpu", spec=SPECS["causal_window_all"]) == "splash"
     assert auto("tpu", spec=SPECS["block_causal"]) == "xla"
     assert auto("tpu", spec=SPECS["block_diffusion"]) == "xla"
     assert auto("tpu", spec=SPECS["bidirectional_keys"]) == "splash"
