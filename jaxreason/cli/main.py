@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "preflight": "compile a run for TPUs that need not be here: does it fit",
     "launch": "several processes of a command on this machine, started again when they stop",
     "evaluate": "sample from a run's model and judge every completion",
+    "harness": "tasks of lm-evaluation-harness on a run or a published folder",
     "sample": "single answers of a masked-diffusion run, parts filled in again too",
     "report": "write the report of a run: tables, curves, pictures",
     "compare": "compare two checkpoints: update sparsity and rank",
