@@ -84,6 +84,8 @@ class TransformerConfig:
             raise InputError(
                 f"model.head_size is {self.head_size}; rotary embedding needs an even size"
             )
+        if not self.rope_base > 1:
+            raise InputError(f"model.rope_base is {self.rope_base}; it must be above 1")
         if self.backend not in BACKENDS:
             raise InputError(f"model.backend {self.backend!r} is unknown; expected {BACKENDS}")
         if not 1 <= self.unroll <= self.layers:

@@ -70,6 +70,26 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         | {"rope_parameters": _YARN | {"mscale": 0.7, "mscale_all_dim": 0.3, "truncate": False}},
     ),
 }
+# rope parameters of published models, and of every branch: (head size, parameters)
+ROPES: dict[str, tuple[int, dict[str, Any]]] = {
+    "llama31": (
+        128,
+        {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0}
+        | {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+    ),
+    "qwen25_long": (
+        128,
+        {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
+        | {"original_max_position_embeddings": 32768},
+    ),
+    "narrow": (
+        64,
+        {"rope_type": "yarn", "rope_theta": 1e4, "factor": 16.0, "attention_factor": 0.9}
+        | {"beta_fast": 20.0, "beta_slow": 2.0, "truncate": False}
+        | {"original_max_position_embeddings": 100},
+    ),
+    "linear": (64, {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.5}),
+}
 TOKENS = np.random.default_rng(7).integers(0, VOCABULARY, (2, 13))
 PROMPTS = TOKENS[:, :6]
 NEW_TOKENS = 12
@@ -112,11 +132,21 @@ def results(model: Any) -> dict[str, np.ndarray]:
     return {"logits": logits, "greedy": generated[:, PROMPTS.shape[1] :].numpy().astype(np.int32)}
 
 
+def rope_reference(head_size: int, parameters: dict[str, Any]) -> np.ndarray:
+    """Radians per token of each pair of features, and then what cosine and sine are times."""
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    config = LlamaConfig(head_dim=head_size, rope_parameters=dict(parameters))
+    turns, factor = ROPE_INIT_FUNCTIONS[parameters["rope_type"]](config)
+    return np.append(turns.numpy(), np.float32(factor))
+
+
 def main() -> None:
     """Compute and store the golden values of every case."""
     from safetensors.numpy import load_file
 
-    arrays = {}
+    arrays = {f"rope/{name}": rope_reference(*case) for name, case in ROPES.items()}
     for name, (family, settings) in CASES.items():
         model = reference_model(family, settings)
         with tempfile.TemporaryDirectory() as folder:
