@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tiny_tokenizers
 
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.weights.pretrained import PretrainedShape, export_pretrained
@@ -68,4 +67,6 @@ def write_tiny_model(
     params = tiny_params(config, seed)
     export_pretrained(params, folder, shape, dtype=dtype, shard_bytes=shard_bytes)
     if tokenizer:
+        import tiny_tokenizers  # needs the library `tokenizers`
+
         tiny_tokenizers.write_tiny_tokenizer(folder, chat=_CHATS[family])
