@@ -3,17 +3,21 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_models import tiny_config, tiny_params
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.models import Transformer
 from jaxreason.models.lora import LoraConfig, add_lora, is_lora, without_lora
 from jaxreason.models.presets import preset
 from jaxreason.weights.peft import CONFIG, WEIGHTS, export_peft, import_peft
 from jaxreason.weights.safetensors_files import read_file
+from jaxreason.weights.safetensors_writing import write_safetensors
 
 LORA = LoraConfig(rank=3, alpha=7.5, targets=("query", "value", "output", "down"), rslora=True)
 PLAIN = tiny_config("qwen2")
@@ -125,6 +129,23 @@ def test_a_field_that_asks_for_something_else_is_refused(folder, field, value, w
     change(folder, **{field: value})
     with pytest.raises(InputError, match=words):
         read(folder)
+
+
+def test_an_adapter_that_peft_trained_gives_its_logits(tmp_path):
+    """Made by tests/golden/generate_peft.py; the live comparison is in test_peft_live.py."""
+    golden = dict(np.load(Path(__file__).parents[1] / "golden" / "peft.npz"))
+    (tmp_path / CONFIG).write_bytes(golden.pop("adapter_config").tobytes())
+    tokens, logits = golden.pop("tokens"), golden.pop("logits")
+    entries = {name: (array.dtype, array.shape) for name, array in golden.items()}
+    write_safetensors(tmp_path / WEIGHTS, entries, golden.values())
+    config, params = read(tmp_path)
+    assert config.lora == LoraConfig(3, 5.0, ("query", "value", "output", "down"), rslora=True)
+    params, model = jax.tree.map(jnp.asarray, params), Transformer(config)
+    found = model.unembed(params, model.apply(params, jnp.asarray(tokens))[0])
+    np.testing.assert_allclose(found, logits, atol=2e-5)
+    base = Transformer(PLAIN)
+    without = base.unembed(params, base.apply(without_lora(params), jnp.asarray(tokens))[0])
+    assert float(abs(without - logits).max()) > 0.01
 
 
 def test_fields_that_change_nothing_are_accepted(folder):

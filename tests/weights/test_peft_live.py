@@ -1,4 +1,4 @@
-"""LoRA beside PEFT itself on the same random model: logits, adapters both ways, steps of training."""
+"""LoRA beside PEFT itself on the same random model: logits, adapters both ways, training steps."""
 
 from dataclasses import replace
 
@@ -59,11 +59,11 @@ def test_peft_loads_our_adapter_and_computes_the_same(tmp_path, family, rslora):
     before = theirs(base)
     model = peft.PeftModel.from_pretrained(base, tmp_path / "adapter")
     found = theirs(model)
-    np.testing.assert_allclose(ours(config, params), found, atol=2e-5)
+    np.testing.assert_allclose(ours(config, params), found, atol=1e-4)
     assert abs(found - before).max() > 0.1
     merged = merge_lora(params, lora)
     np.testing.assert_allclose(
-        ours(replace(config, lora=None), merged), theirs(model.merge_and_unload()), atol=2e-5
+        ours(replace(config, lora=None), merged), theirs(model.merge_and_unload()), atol=1e-4
     )
 
 
@@ -107,7 +107,7 @@ def test_steps_of_training_are_those_of_peft(tmp_path):
         loss.backward()
         optimizer.step()
         value, gradients = step(params)
-        assert float(value) == pytest.approx(float(loss), abs=2e-5)
+        assert float(value) == pytest.approx(float(loss.detach()), abs=2e-5)
         params = jax.tree.map(
             lambda p, g, moved: p - 0.5 * g if moved else p, params, gradients, lora_mask(params)
         )
