@@ -1,8 +1,8 @@
 """One transformer for every experiment: RMSNorm, RoPE, SwiGLU, grouped-query attention.
 
-The same shape as Llama and Qwen2 (Qwen2 adds biases to queries, keys and values), causal or
-bidirectional. Parameters are nested dicts; the layers are stacked on axis 0 and scanned over, so
-compile time does not grow with depth.
+The same shape as Llama, Mistral, Qwen2 and Qwen3, which differ in biases, norms of queries and
+keys, sliding windows and rotary frequencies; causal or bidirectional. Parameters are nested dicts;
+the layers are stacked on axis 0 and scanned over, so compile time does not grow with depth.
 """
 
 from collections.abc import Callable

@@ -180,6 +180,12 @@ def _check_names(fields: Fields, family: Family) -> None:
     for name, value in fields.values.items():
         if name in {*_READ, *family.biases, *family.windows, *HARMLESS}:
             continue
+        if name in ("auto_map", "trust_remote_code"):
+            raise fields.refuse(
+                name,
+                "code that comes with weights is never executed, and the model that it defines is "
+                "not known: remove the field if it is that of the family",
+            )
         if name not in _ONLY:
             raise fields.refuse(
                 name,
@@ -257,6 +263,11 @@ def check_family(model: TransformerConfig, name: str) -> None:
         raise InputError(
             f"model.qkv_bias is {model.qkv_bias} and model.output_bias {model.output_bias}; "
             f"{name} models have both or neither"
+        )
+    if name == "llama" and model.width % model.heads:
+        raise InputError(
+            f"model.heads {model.heads} do not divide model.width {model.width}; transformers "
+            "loads no such llama model"
         )
     if model.window_layers and family.windows != EACH_LAYER:
         raise InputError(

@@ -35,6 +35,7 @@ def read_rope(fields: Fields) -> tuple[float, RopeScaling | None]:
         InputError: a kind that we do not have (`dynamic`, `longrope`), a field that its kind does
             not use, or two that contradict each other.
     """
+    fields.integer("max_position_embeddings", None)
     scaling, parameters = fields.inner("rope_scaling"), fields.inner("rope_parameters")
     if scaling is not None and parameters is not None and scaling.values != parameters.values:
         raise fields.refuse("rope_scaling", "and rope_parameters says something else; give one")

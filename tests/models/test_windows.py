@@ -42,16 +42,19 @@ def scanned():
 def test_each_layer_has_its_own_window(scanned):
     """Layer by layer in plain Python, with masks by their definition."""
     c = MIXED
-    x = PARAMS["embedding"][TOKENS]
-    angles = rope_angles(jnp.broadcast_to(jnp.arange(16), (2, 16)), c.head_size, c.rope_base)
-    for i, window in enumerate((4, 0, 4)):
-        mask = visible(AttentionSpec("causal", window=window), 16, 16)
-        layer = jax.tree.map(lambda leaf, i=i: leaf[i], PARAMS["layers"])
-        x, _ = Block(c).apply(
-            {"params": layer}, x, *angles, lambda q, k, v, m=mask: (attend(q, k, v, m), None)
-        )
-    expected = rms_norm(x, PARAMS["final_norm"], c.norm_epsilon)
-    np.testing.assert_allclose(scanned, expected, atol=1e-4)
+
+    def by_hand(params):
+        x = params["embedding"][TOKENS]
+        angles = rope_angles(jnp.broadcast_to(jnp.arange(16), (2, 16)), c.head_size, c.rope_base)
+        for i, window in enumerate((4, 0, 4)):
+            mask = visible(AttentionSpec("causal", window=window), 16, 16)
+            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["layers"])
+            x, _ = Block(c).apply(
+                {"params": layer}, x, *angles, lambda q, k, v, m=mask: (attend(q, k, v, m), None)
+            )
+        return rms_norm(x, params["final_norm"], c.norm_epsilon)
+
+    np.testing.assert_allclose(scanned, jax.jit(by_hand)(PARAMS), atol=1e-4)
     assert np.abs(hidden_of(ALL) - scanned).max() > 1e-2
 
 
@@ -130,12 +133,13 @@ def test_kernels_branch_where_masks_are_chosen():
     keys = jax.random.split(jax.random.key(1), 3)
     given = [jax.random.normal(key, (1, 2, 128, 64)) for key in keys]
     spec = AttentionSpec("causal")
-    for has_window in (False, True):
-        results = [
-            attend_either(backends, spec, 40, 128, True)(*given, jnp.asarray(has_window))
-            for backends in (("xla", "xla"), ("xla", "splash"))
-        ]
-        np.testing.assert_allclose(*results, atol=2e-5)
+    masked, branched = (
+        jax.jit(attend_either(backends, spec, 40, 128, True))
+        for backends in (("xla", "xla"), ("xla", "splash"))
+    )
+    for has_window in jnp.asarray([False, True]):
+        expected = masked(*given, has_window)
+        np.testing.assert_allclose(branched(*given, has_window), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -120,11 +120,12 @@ def test_fields_of_other_configurations(changes, expected):
         ({"model_type": "gemma2"}, "model_type is 'gemma2'; expected 'qwen2' or"),
         ({"model_type": None}, "has no model_type"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "architectures is .'LlamaForSeq"),
-        ({"auto_map": {"AutoModel": "m.py"}}, "auto_map is .*not known what that changes"),
+        ({"auto_map": {"AutoModel": "m.py"}}, "auto_map is .*not known"),
         ({"quantization_config": {"bits": 4}}, "quantization_config is {'bits': 4}"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'; expected 'silu'"),
         ({"logit_scale": 0.1}, "logit_scale is 0.1; it is not known"),
         ({"sliding_window": 4}, "sliding_window is 4"),
+        ({"max_position_embeddings": -1}, "max_position_embeddings is -1; expected a whole"),
         ({"vocab_size": None}, "has no vocab_size"),
         ({"vocab_size": True}, "vocab_size is True; expected a whole number"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; expected .* to 10000"),
@@ -168,6 +169,7 @@ def test_a_family_refuses_a_model_it_has_no_names_for(tmp_path):
         ("llama", {"qkv_bias": True}, "have both or neither"),
         ("mistral", {"window": 4, "window_layers": (True, False)}, "model.window_layers"),
         ("qwen3", {"attention": "bidirectional"}, "model.attention is 'bidirectional'"),
+        ("llama", {"width": 18}, "model.heads 4 do not divide model.width 18"),
         ("gemma", {}, "family 'gemma' is unknown"),
     ):
         with pytest.raises(InputError, match=named):
