@@ -1,6 +1,5 @@
 """Folders of published weights as the start of training, and the tokenizers that belong to them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxreason.models.places import Place, check_places
 from jaxreason.paths import as_path, is_local, remove_tree
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params
+from jaxreason.weights.config_fields import read_document
 from jaxreason.weights.folders import StoredWeights
 from jaxreason.weights.placed import Dtype, stored_dtype
 from jaxreason.weights.pretrained import (
@@ -92,7 +92,7 @@ def pretrained_model(folder: str | Path, dtype: Dtype | None = None, **options: 
         InputError: a family, a field or an option that does not fit; names it.
         FailureError: a file is missing or damaged.
     """
-    model_type = _model_type(folder)
+    model_type = read_document(as_path(folder) / "config.json").get("model_type")
     if model_type in DIFFUSION_TYPES:
         from jaxreason.training.diffusion.imported import imported_model
 
@@ -154,17 +154,6 @@ def places_of(known: Any, weights: StoredWeights) -> dict[str, Place]:
     places = llada_places(replace(known.model, vocabulary_size=rows))
     check_places("LLaDA", weights.shapes, places)
     return places
-
-
-def _model_type(folder: str | Path) -> Any:
-    file = as_path(folder) / "config.json"
-    try:
-        config = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise FailureError(f"{file} cannot be read as the shape of a model: {error}") from error
-    if not isinstance(config, Mapping):
-        raise FailureError(f"{file} does not describe a model: it is not a JSON object")
-    return config.get("model_type")
 
 
 def tokenizer_folder(path: str | Path) -> Path | None:

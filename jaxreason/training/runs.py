@@ -21,8 +21,10 @@ from jaxreason.paths import as_path, local_path
 from jaxreason.sharding.placement import agree
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.training.checkpoint import checkpoint_steps, load_params
+from jaxreason.training.json_fields import from_json
 from jaxreason.training.precision import in_dtypes_of
 from jaxreason.types import Params
+from jaxreason.weights.json_text import cut, read_json, shown
 
 KINDS = {
     "maze": ("jaxreason.training.experiment", "MazeExperiment"),
@@ -184,7 +186,7 @@ def lora_of(config: Mapping[str, Any]) -> LoraConfig | None:
     Bases are merged before they are trained on, so what an `origin` says does not count.
     """
     given = config.get("lora") or (config.get("model") or {}).get("lora")
-    return None if given is None else _from_json(LoraConfig, given, "lora")
+    return None if given is None else from_json(LoraConfig, given, "lora")
 
 
 def merged(run: Run) -> Run:
@@ -221,8 +223,8 @@ def _stored_config(run_directory: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FailureError(f"{run_directory} is not a run directory: it has no config.json")
     try:
-        config = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
         raise FailureError(f"{path} does not describe an experiment: {error}") from error
     if not isinstance(config, dict):
         raise FailureError(f"{path} does not describe an experiment: it is not a JSON object")
@@ -242,8 +244,9 @@ def read_experiment(run_directory: str | Path) -> Any:
         while isinstance(config, Mapping) and "origin" in config:
             config = config["origin"]
         experiment = experiment_from_json(config)
-    except (ValueError, TypeError) as error:
-        raise FailureError(f"{path} does not describe an experiment: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        # What is checked in a class takes the kinds of its fields for granted.
+        raise FailureError(f"{path} does not describe an experiment: {cut(error)}") from error
     if config.get("kind") == "image_tokenizer":
         raise FailureError(f"{path} describes an image tokenizer; expected a language model's run")
     if not hasattr(experiment, "transformer"):
@@ -259,32 +262,13 @@ def experiment_from_json(config: Mapping[str, Any]) -> Any:
         InputError: unknown kind or field, or values that do not fit.
     """
     if not isinstance(config, Mapping):
-        raise InputError(f"field config is {config!r}; expected an object")
+        raise InputError(f"field config is {shown(config)}; expected an object")
     kind = config.get("kind", "maze")
-    if kind not in KINDS:
-        raise InputError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"kind is {shown(kind)}; expected one of {', '.join(KINDS)}")
     module, name = KINDS[kind]
     fields = {key: value for key, value in config.items() if key not in BESIDES}
     for section, names in _RETIRED.items():
         if isinstance(fields.get(section), Mapping):
             fields[section] = {k: v for k, v in fields[section].items() if k not in names}
-    return _from_json(getattr(importlib.import_module(module), name), fields, "")
-
-
-def _from_json(kind: Any, value: Any, name: str) -> Any:
-    """Rebuild a (nested) dataclass from what JSON made of it."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(value, Mapping):
-            raise InputError(f"field {name or 'config'} is {value!r}; expected an object")
-        unknown = sorted(set(value) - set(hints))
-        if unknown:
-            raise InputError(f"field {name + '.' if name else ''}{unknown[0]} is unknown")
-        fields = {key: _from_json(hints[key], item, key) for key, item in value.items()}
-        return typing.cast(Any, kind)(**fields)
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _from_json(next(a for a in arguments if a is not type(None)), value, name)
-    return tuple(value) if typing.get_origin(kind) is tuple else value
+    return from_json(getattr(importlib.import_module(module), name), fields, "")

@@ -1,13 +1,12 @@
 """Fields of a config.json, taken as what they must be or refused by name."""
 
-import json
 import math
-import reprlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.weights.json_text import read_json, shown
 
 MOST_BYTES = 16_000_000
 """No config.json is longer; a longer file is not read."""
@@ -81,11 +80,6 @@ class Fields:
         return None if value is None else Fields(value, f"{self.where}: {name}")
 
 
-def shown(value: Any) -> str:
-    """A value for a message, cut short."""
-    return reprlib.repr(value)
-
-
 def read_document(file: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -93,10 +87,8 @@ def read_document(file: Path) -> dict[str, Any]:
         FailureError: there is none, or it is not a JSON object of a sane size.
     """
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        document = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        document = read_json(file, MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise FailureError(f"{file} cannot be read as a model's configuration: {error}") from error
     if not isinstance(document, dict):
         raise FailureError(f"{file} cannot be read as a model's configuration: it is no object")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from jaxreason.errors import FailureError, InputError, disk_errors
 from jaxreason.paths import as_path, is_local, remove_tree
+from jaxreason.weights.json_text import read_json
 from jaxreason.weights.safetensors_files import read_file, read_index, read_metadata
 from jaxreason.weights.safetensors_writing import dtype_code, write_safetensors
 from jaxreason.weights.stored_tensor import StoredTensor
@@ -132,7 +133,9 @@ def open_weights(path: str | Path) -> StoredWeights:
 def _metadata(path: Path) -> dict[str, str]:
     if path.suffix == ".safetensors":
         return read_metadata(path)
-    texts = json.loads(path.read_text()).get("metadata", {})
+    texts = read_json(path).get("metadata")  # `read_index` has checked the file
+    if not isinstance(texts, dict):
+        return {}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 

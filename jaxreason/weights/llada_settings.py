@@ -1,6 +1,5 @@
 """What stands beside the weights of a LLaDA: its config.json, and what headers of files keep."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.models.attention import MASK_MODES, MaskMode
 from jaxreason.models.config import TransformerConfig
 from jaxreason.paths import as_path
+from jaxreason.weights.config_fields import Fields, read_document
 from jaxreason.weights.folders import open_weights
+from jaxreason.weights.json_text import shown
 
 # field of our config -> its name in LLaDA's config.json, and its type
 _FIELDS: dict[str, tuple[str, type]] = {
@@ -35,6 +36,14 @@ _FIXED = {
     "scale_logits": False,
     "rope_full_precision": True,
 }
+# What the architecture could be besides; not written.
+_ONLY = {
+    "layer_norm_with_affine": True,
+    "bias_for_layer_norm": False,
+    "multi_query_attention": False,
+    "clip_qkv": None,
+}
+MOST_LAYERS = 10_000
 _IDS = ("mask", "eos", "eot")
 # Besides those, what `llada_settings` writes.
 _WRITTEN = {"model_type", "architectures", "weight_tying", "vocab_size", "embedding_size"}
@@ -116,25 +125,33 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
         FailureError: there is no config.json, or a field of it is missing or no number.
     """
     file = as_path(path) / "config.json"
+    stored = read_document(file)
+    given = Fields(stored, str(file))
     try:
-        stored = json.loads(file.read_text())
-        heads = stored["n_heads"]
-        stored = stored | {"n_kv_heads": stored.get("n_kv_heads") or heads}
-        fields = {ours: kind(stored[theirs]) for ours, (theirs, kind) in _FIELDS.items()}
-        head_size = int(stored["d_model"]) // int(heads)
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise FailureError(f"{file} cannot be read as the shape of a LLaDA: {reason}") from error
-    for field, expected in _FIXED.items():
+        heads = given.integer("n_heads")
+        numbers: dict[str, Any] = {"n_kv_heads": given.integer("n_kv_heads", heads)}
+        numbers["n_layers"] = given.integer("n_layers", most=MOST_LAYERS)
+        for theirs, kind in _FIELDS.values():
+            if theirs not in numbers:
+                read = given.integer if kind is int else given.number
+                numbers[theirs] = kind(read(theirs))
+        tied = given.flag("weight_tying")
+    except InputError as error:
+        raise FailureError(f"{file} cannot be read as the shape of a LLaDA: {error}") from error
+    fields = {ours: numbers[theirs] for ours, (theirs, _) in _FIELDS.items()}
+    head_size = numbers["d_model"] // heads
+    for field, expected in (_FIXED | _ONLY).items():
         if (value := stored.get(field)) not in (None, expected):
-            raise InputError(f"{file}: {field} is {value!r}; only {expected!r} can be imported")
+            raise InputError(
+                f"{file}: {field} is {shown(value)}; only {expected!r} can be imported"
+            )
     shapes = open_weights(path).shapes
     if _EMBEDDING not in shapes:
         raise InputError(f"weights {path} lack {_EMBEDDING!r}: they are not in LLaDA's layout")
     settings: dict[str, Any] = {
         "vocabulary_size": shapes[_EMBEDDING][0],
         "head_size": head_size,
-        "tied": bool(stored.get("weight_tying", False)),
+        "tied": tied,
         "attention": "bidirectional",
     }
     return TransformerConfig(**(settings | fields | changes))
@@ -143,9 +160,10 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
 def other_settings(path: str | Path) -> dict[str, Any]:
     """What config.json of a checkpoint says besides the shape, such as `max_sequence_length`.
 
-    To be asked after `llada_config`, which has checked the file.
+    Its `auto_map` is among it, for those who load an export with the published code; here no code
+    of a folder is ever executed.
     """
-    stored = json.loads((as_path(path) / "config.json").read_text())
+    stored = read_document(as_path(path) / "config.json")
     ours = {theirs for theirs, _ in _FIELDS.values()} | _FIXED.keys() | _WRITTEN
     return {name: value for name, value in stored.items() if name not in ours}
 

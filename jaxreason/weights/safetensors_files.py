@@ -5,7 +5,6 @@ the header, JSON `{name: {dtype, shape, data_offsets: [begin, end]}}`; the bytes
 row-major and without gaps.
 """
 
-import json
 import math
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from jaxreason.errors import FailureError
 from jaxreason.paths import is_local
+from jaxreason.weights.json_text import MOST_BYTES, named, parse_json, read_json, shown
 from jaxreason.weights.stored_tensor import StoredTensor
 
 DTYPES: dict[str, np.dtype] = {
@@ -34,19 +34,15 @@ DTYPES: dict[str, np.dtype] = {
     "I64": np.dtype(np.int64),
     "F64": np.dtype(np.float64),
 }
-_LONGEST_HEADER = 100_000_000  # bytes, the limit of the reference implementation
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError(f"{max(names, key=names.count)!r} stands in it twice")
-    return dict(pairs)
+_MOST_AXES = 32  # of an array in any NumPy
+_MOST_ELEMENTS = 2**62
 
 
 def _header(path: Path) -> tuple[dict[str, Any], Any, int, int]:
     """The parsed header, its metadata, where the tensors' bytes start, and how many there are."""
     try:
+        if not path.is_file():  # a pipe would never end
+            raise FailureError(f"{path} is no file; expected a safetensors file")
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -54,7 +50,7 @@ def _header(path: Path) -> tuple[dict[str, Any], Any, int, int]:
                 raise FailureError(
                     f"{path} is no safetensors file or was cut off: it has {size} bytes"
                 )
-            if length > min(size - 8, _LONGEST_HEADER):
+            if length > min(size - 8, MOST_BYTES):
                 raise FailureError(
                     f"{path} is no safetensors file or was cut off: its {size} bytes do not "
                     f"hold the header of {length} bytes it announces"
@@ -63,7 +59,7 @@ def _header(path: Path) -> tuple[dict[str, Any], Any, int, int]:
     except OSError as error:
         raise FailureError(f"{path} cannot be read: {error.strerror or error}") from error
     try:
-        header = json.loads(text, object_pairs_hook=_unique)
+        header = parse_json(text)
     except ValueError as error:  # also what is no UTF-8
         raise FailureError(f"{path} has a damaged header: {error}") from error
     if not isinstance(header, dict):
@@ -76,25 +72,38 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_shape(value: Any) -> bool:
+    """Whether an array can have it, also an empty one."""
+    if not isinstance(value, list) or len(value) > _MOST_AXES or not all(map(_is_count, value)):
+        return False
+    return max(value, default=0) < _MOST_ELEMENTS and (
+        math.prod(size for size in value if size) < _MOST_ELEMENTS
+    )
+
+
 def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype, tuple[int, ...], int, int]:
     """dtype, shape, first byte and last byte (exclusive) of a tensor, each of them checked."""
     try:
         code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise FailureError(
-            f"{path}: tensor {name} has a damaged entry {entry!r}; expected dtype, shape and two "
-            "data_offsets"
+            f"{path}: tensor {name} has a damaged entry {shown(entry)}; expected dtype, shape and "
+            "two data_offsets"
         ) from error
     if not isinstance(code, str) or code not in DTYPES:
         raise FailureError(
-            f"{path}: tensor {name} has dtype {code!r}; readable are {', '.join(DTYPES)}"
+            f"{path}: tensor {name} has dtype {shown(code)}; readable are {', '.join(DTYPES)}"
         )
-    counts = isinstance(shape, list) and all(map(_is_count, [*shape, begin, end]))
-    needed = math.prod(shape) * DTYPES[code].itemsize if counts else None
-    if needed is None or end - begin != needed:
+    if not _is_shape(shape) or not _is_count(begin) or not _is_count(end):
+        raise FailureError(
+            f"{path}: tensor {name} has shape {shown(shape)} and data_offsets {shown(begin)} to "
+            f"{shown(end)}, which no array has"
+        )
+    needed = math.prod(shape) * DTYPES[code].itemsize
+    if end - begin != needed:
         raise FailureError(
             f"{path}: tensor {name} of dtype {code} and shape {shape} needs {needed} bytes, but "
-            f"its data_offsets are {begin!r} to {end!r}"
+            f"its data_offsets are {shown(begin)} to {shown(end)}"
         )
     return DTYPES[code], tuple(shape), begin, end
 
@@ -143,12 +152,12 @@ def read_file(path: Path) -> list[StoredTensor]:
             names the file, the tensor and what is wrong.
     """
     header, _, start, size = _header(path)
-    checked = {name: _entry(path, name, entry) for name, entry in header.items()}
+    checked = {name: _entry(path, named(name), entry) for name, entry in header.items()}
     reached = 0
     for name, (_, _, begin, end) in sorted(checked.items(), key=lambda item: item[1][2:]):
         if begin != reached:
             raise FailureError(
-                f"{path}: tensor {name} starts at byte {begin}, but the one before ends at "
+                f"{path}: tensor {named(name)} starts at byte {begin}, but the one before ends at "
                 f"{reached}"
             )
         reached = end
@@ -171,12 +180,17 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     _, metadata, _, _ = _header(path)
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise FailureError(f"{path} has damaged metadata {metadata!r}; expected names and texts")
+        raise FailureError(
+            f"{path} has damaged metadata {shown(metadata)}; expected names and texts"
+        )
     return metadata
 
 
 def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:
     """The tensors of a sharded folder, and names its files hold but the index does not list.
+
+    Files are named without a folder, so none outside can be meant; what lies there may be a link
+    to somewhere else, as in the cache of the Hugging Face hub.
 
     Args:
         path: `model.safetensors.index.json`, whose `weight_map` names the file of each tensor.
@@ -185,17 +199,22 @@ def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:
         FailureError: the index is damaged, a file of it is missing, damaged, or lacks a tensor.
     """
     try:
-        places = json.loads(path.read_text(), object_pairs_hook=_unique)["weight_map"]
+        places = read_json(path)["weight_map"]
         files = sorted(set(places.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FailureError(f"{path} cannot be read as an index of tensors: {error}") from error
     found: dict[str, StoredTensor] = {}
     unlisted = []
     for name in files:
-        if not isinstance(name, str) or PurePath(name).name != name:
-            raise FailureError(f"{path} names the file {name!r}; expected one beside it")
+        if not isinstance(name, str) or PurePath(name).name != name or name == "..":
+            raise FailureError(f"{path} names the file {shown(name)}; expected one beside it")
+        if not name.endswith(".safetensors"):
+            raise FailureError(
+                f"{path} names the file {shown(name)}; expected safetensors files, as others (such "
+                "as pickles, which could run any code) are not read: convert them"
+            )
         if not (path.parent / name).is_file():
-            raise FailureError(f"{path} names the file {name!r}, which is missing")
+            raise FailureError(f"{path} names the file {shown(name)}, which is missing")
         for tensor in read_file(path.parent / name):
             if places.get(tensor.name) == name:
                 found[tensor.name] = tensor
@@ -203,5 +222,6 @@ def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:
                 unlisted.append(tensor.name)
     absent = [name for name in places if name not in found]
     if absent:
-        raise FailureError(f"{path.parent / places[absent[0]]} lacks tensor {absent[0]}")
+        name = absent[0]
+        raise FailureError(f"{path.parent / places[name]} lacks tensor {named(name)}")
     return list(found.values()), unlisted

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
+from jaxreason.weights.json_text import shown
 from jaxreason.weights.llada_settings import (
     LladaMetadata,
     llada_config,
@@ -146,7 +147,7 @@ def imported_model(
 def _stated(folder: str | Path, settings: Mapping[str, Any], name: str) -> int | None:
     value = settings.get(name)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise FailureError(f"{folder}/config.json: {name} is {value!r}; expected one id")
+        raise FailureError(f"{folder}/config.json: {name} is {shown(value)}; expected one id")
     return value
 
 
