@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax
@@ -13,12 +14,14 @@ import pytest
 import training_toy as toy
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.models import TransformerConfig
 from jaxreason.training.checkpoint import checkpoint_steps, load_params
 from jaxreason.training.files import settle_config
 from jaxreason.training.loop import TrainConfig, train
 from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.preemption import PREEMPTED_EXIT_CODE, Preempted
+from jaxreason.training.runs import experiment_from_json
 
 
 def command(directory, kill=None):
@@ -177,6 +180,18 @@ def test_a_base_that_was_brought_up_to_date_is_still_the_base(tmp_path):
         with pytest.raises(InputError, match=r"origin\.batch\.streams \(1 then, 2 now\)"):
             settle_config(tmp_path, {"beta": 1, "origin": wrong}, begun=True)
         (tmp_path / "config.json").unlink()
+
+
+def test_a_run_from_before_a_model_could_have_windows_goes_on(tmp_path):
+    """Fields that models have gained are what they were without them."""
+    model = TransformerConfig(8, 2, 16, 2, 2, 8, 16)
+    first = list(asdict(model))[: list(asdict(model)).index("backend") + 1]
+    old = {"kind": "maze", "model": {name: getattr(model, name) for name in first}}
+    settle_config(tmp_path, old, begun=False)
+    with pytest.raises(InputError, match=r"model\.window \(0 then, 4 now\)"):
+        settle_config(tmp_path, {**old, "model": asdict(replace(model, window=4))}, begun=True)
+    settle_config(tmp_path, {**old, "model": asdict(model)}, begun=True)
+    assert experiment_from_json(old) == experiment_from_json({**old, "model": asdict(model)})
 
 
 def test_config_json_of_another_kind_is_never_replaced(tmp_path):
