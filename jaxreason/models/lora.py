@@ -138,6 +138,8 @@ def add_lora(params: Params, config: LoraConfig, key: PRNGKeyArray) -> Params:
 
 def without_lora(params: Params) -> Params:
     """The parameters of the base: A and B are dropped."""
+    if not has_lora(params):
+        return params
     layers = {name: leaf for name, leaf in params["layers"].items() if not is_lora(name)}
     return {**params, "layers": layers}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from jaxreason.models.lora import has_lora, without_lora
 from jaxreason.sharding.rules import path_name
 
 # Dense bfloat16 peak per JAX device, FLOP/s, from the vendors' data sheets (NVIDIA's figures
@@ -69,6 +70,9 @@ def training_flops_per_token(
     with the backward pass (PaLM, arXiv:2204.02311, appendix B); under a causal mask a token sees
     half the row on average. Recomputation (remat) is not counted: this is model FLOPs.
 
+    Where there are LoRA's matrices only these get gradients, and each parameter of the base costs
+    2 FLOPs less.
+
     Args:
         params: arrays or shapes; the shape of `layers/query` [L, D, H, K] gives L, H and K. A
             tree without it is counted without attention.
@@ -78,6 +82,8 @@ def training_flops_per_token(
             a token sees W - W^2 / 2T others on average. Empty for none at all.
     """
     flops = 6.0 * matmul_parameters(params)
+    if has_lora(params):
+        flops -= 2.0 * matmul_parameters(without_lora(params))
     query = params.get("layers", {}).get("query")
     if query is not None:
         layers, _, heads, size = query.shape
@@ -85,6 +91,16 @@ def training_flops_per_token(
         seen = sum(one - one**2 / (2 * length) if causal else length for one in each)
         flops += 12.0 * heads * size * seen
     return flops
+
+
+def forward_flops_per_token(
+    params: Mapping[str, Any], length: int, *, causal: bool = True, windows: Sequence[int] = ()
+) -> float:
+    """FLOPs of the forward pass alone for one token; see `training_flops_per_token`."""
+    flops = training_flops_per_token(params, length, causal=causal, windows=windows)
+    if has_lora(params):
+        flops += 2.0 * matmul_parameters(without_lora(params))
+    return flops / 3
 
 
 def utilisation(flops_per_second: float) -> float | None:

@@ -24,6 +24,11 @@ from jaxreason.models.lora import (
 from jaxreason.objectives import next_token
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
+from jaxreason.training.flops import (
+    forward_flops_per_token,
+    matmul_parameters,
+    training_flops_per_token,
+)
 
 LORA = LoraConfig(rank=3, alpha=6.0)
 BASE = TransformerConfig(
@@ -128,6 +133,13 @@ def test_decoding_with_a_cache_agrees(adapted):
             hidden, cache = model.apply(params, TOKENS[:, t : t + 1], positions, cache=cache)
             steps.append(model.unembed(params, hidden)[:, 0])
         np.testing.assert_allclose(jnp.stack(steps, 1), logits(MODEL, adapted), atol=2e-5)
+
+
+def test_flops_leave_out_gradients_that_nobody_takes(base, adapted):
+    whole, frozen = training_flops_per_token(base, 8), training_flops_per_token(adapted, 8)
+    size = sum(adapted["layers"][n].size for n in adapted["layers"] if is_lora(n))
+    assert frozen == whole - 2 * matmul_parameters(base) + 6 * size
+    assert forward_flops_per_token(adapted, 8) == pytest.approx(whole / 3 + 2 * size)
 
 
 def test_every_leaf_has_a_place_on_a_mesh(adapted):

@@ -12,7 +12,7 @@ from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.reinforcement_experiment import diffusion_program
 from jaxreason.training.diffusion.reinforcement_task import check_base, world_source
 from jaxreason.training.diffusion.rollouts import widen_prompts
-from jaxreason.training.flops import training_flops_per_token
+from jaxreason.training.flops import forward_flops_per_token, training_flops_per_token
 from jaxreason.training.preflight.policies import (
     Held,
     Shapes,
@@ -47,6 +47,7 @@ def diffusion_reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planne
     length = prompts["tokens"].shape[1] + (0 if drawing else answers.tokens.shape[1])
     held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
     per_token = training_flops_per_token(base.params, length, causal=False)
+    forward_each = forward_flops_per_token(base.params, length, causal=False)
     learned, scored = _noised_shapes(step, rollout.rows, length)
     found = [
         update_program(
@@ -61,7 +62,7 @@ def diffusion_reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planne
         held.call("sampler", step.rollouts.sampler, base.params, prompts, keyed=True),
     ]
     if policies := step.scores_old() + step.algorithm.needs_reference:
-        forward = per_token * math.prod(scored["masked"].shape) / 3
+        forward = forward_each * math.prod(scored["masked"].shape)
         calls = policies * step.algorithm.updates * step.slices
         score = step.scorers.log_probabilities
         found.append(

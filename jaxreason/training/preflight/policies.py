@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxreason.sharding.mesh import batch_sharding
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.training.clock import Clock
-from jaxreason.training.flops import training_flops_per_token
+from jaxreason.training.flops import forward_flops_per_token, training_flops_per_token
 from jaxreason.training.parts import next_token_shapes
 from jaxreason.training.post_training import problem_source
 from jaxreason.training.preflight.programs import (
@@ -169,7 +169,7 @@ def reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
     windows = base.model.config.windows
     per_token = training_flops_per_token(base.params, length, windows=windows)
-    forward = per_token * rollout.rows * length / 3
+    forward = forward_flops_per_token(base.params, length, windows=windows) * rollout.rows * length
     found = _updates(step, held, rollout, core, per_token)
     found.append(
         held.call("sampler", step.rollouts.sampler, base.params, prompts, flops=forward, keyed=True)
