@@ -188,7 +188,10 @@ def test_impossible_windows_are_refused(kind, window):
         AttentionSpec(kind, window=window)
 
 
-@pytest.mark.parametrize(("kind", "window"), [("causal", 0), ("bidirectional", 0), ("causal", 40)])
+@pytest.mark.parametrize(
+    ("kind", "window"),
+    [("causal", 0), ("bidirectional", 0), pytest.param("causal", 40, marks=pytest.mark.slow)],
+)
 def test_splash_in_the_interpreter_equals_xla(kind, window):
     """Output and gradients on the rows that are not padding; segments, lengths, keys together."""
     length = 128
