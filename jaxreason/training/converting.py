@@ -109,13 +109,13 @@ def _new_run(run_directory: Path, needed: int) -> Iterator[Path]:
             yield partial
         return
     with tempfile.TemporaryDirectory(prefix="jaxreason-") as name:
-        check_space(Path(name), needed)
-        yield Path(name)
+        local = Path(name)
+        check_space(local, needed)
+        yield local
         # What marks the checkpoint as complete is put last.
-        marker = Path(name) / "checkpoints" / "0" / COMPLETE
-        marker.unlink(missing_ok=True)
+        (local / "checkpoints" / "0" / COMPLETE).unlink(missing_ok=True)
         remote: Any = run_directory
-        remote.upload(Path(name))
+        remote.upload(local)
         (run_directory / "checkpoints" / "0" / COMPLETE).write_text("")
 
 

@@ -9,19 +9,17 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from saved_runs import save_run
 
 from jaxreason.cli.main import main
 from jaxreason.data.multimodal.maze_tasks import MazeWorld
 from jaxreason.models import AttentionSpec, TransformerConfig
 from jaxreason.objectives.diffusion.masked_cross_entropy import MaskedDiffusionConfig
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
-from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
 from jaxreason.training.diffusion.records_data import RecordsData
 from jaxreason.training.diffusion.records_experiment import RecordsExperiment
-from jaxreason.training.files import settle_config
 from jaxreason.training.runs import load_run
-from jaxreason.training.state import TrainState
 from jaxreason.weights.folders import open_weights
 from jaxreason.weights.llada import export_llada
 from jaxreason.weights.llada_settings import LladaMetadata, llada_metadata
@@ -41,16 +39,6 @@ def published(tmp_path_factory):
 
 def run(*words):
     return main(["convert", *map(str, words)])
-
-
-def saved(folder, experiment, params):
-    """A run directory that training would have made, before its first step."""
-    settle_config(folder, experiment.as_json(), begun=False)
-    checkpoints = Checkpoints(folder)
-    zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
-    state = TrainState(zeros[0], params, (), jax.random.key(0), zeros[1], zeros[2])
-    checkpoints.save(state, {}, None)
-    checkpoints.close()
 
 
 def test_there_and_back_is_bit_equal(published, tmp_path, capsys):
@@ -129,7 +117,7 @@ def test_what_is_trained_here_is_exported_with_the_meaning_of_its_ids(tmp_path, 
         )
         ids = experiment.vocabulary().ids
     model = experiment.transformer()
-    saved(tmp_path / "run", experiment, model.init(jax.random.key(0)))
+    save_run(tmp_path / "run", experiment.as_json(), model.init(jax.random.key(0)))
     assert run(tmp_path / "run", tmp_path / "a") == 0
     assert run(tmp_path / "a", tmp_path / "again") == 0
     assert "mask mode full" in capsys.readouterr().out

@@ -6,12 +6,13 @@ import golden_llada
 import jax
 import numpy as np
 import pytest
+from saved_runs import save_run
 
 from jaxreason.cli.main import main
 from jaxreason.errors import InputError
 from jaxreason.sampling.diffusion.config import TextDiffusionConfig
 from jaxreason.sampling.diffusion.infill import span
-from jaxreason.training.diffusion.imported import ImportedModel, _save
+from jaxreason.training.diffusion.imported import ImportedModel
 from jaxreason.training.diffusion.imported_sampling import text_infiller, text_sampler
 from jaxreason.training.runs import Run, load_run
 
@@ -26,7 +27,7 @@ def directory(tmp_path_factory):
     imported = ImportedModel(
         golden_llada.golden_config(), 59, 58, "full", 50, 4, params_dtype="float32", eot=42
     )
-    _save(made, imported, golden_llada.golden_params())
+    save_run(made, imported.as_json(), golden_llada.golden_params())
     return made
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import pytest
+from saved_runs import save_run
 
 from jaxreason.data.multimodal.maze_tasks import MazeWorld
 from jaxreason.errors import FailureError, InputError
@@ -11,7 +12,6 @@ from jaxreason.models import TransformerConfig
 from jaxreason.tokens.image_codec import PaletteCodec
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
-from jaxreason.training.diffusion.imported import _save
 from jaxreason.training.diffusion.kept_codec import FILE, check_codec, keep_codec
 from jaxreason.training.runs import load_run
 
@@ -27,7 +27,7 @@ TINY = MaskedDiffusionExperiment(
 @pytest.fixture
 def directory(tmp_path):
     """A run with one checkpoint, as runs were before they kept their tokenizer."""
-    _save(tmp_path / "run", TINY, TINY.transformer().init(jax.random.key(0)))
+    save_run(tmp_path / "run", TINY.as_json(), TINY.transformer().init(jax.random.key(0)))
     return tmp_path / "run"
 
 

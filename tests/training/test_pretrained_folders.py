@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tiny_models
+from saved_runs import save_run
 
 from jaxreason.analysis import CompareSettings, compare, open_checkpoint
 from jaxreason.errors import FailureError, InputError
@@ -43,15 +44,6 @@ def folders(tmp_path_factory):
 
 def same(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
-def saved(run, config, params):
-    """A run directory as training leaves it after its first save."""
-    settle_config(run, config, begun=False)
-    zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
-    checkpoints = Checkpoints(run)
-    checkpoints.save(TrainState(zeros[0], params, (), jax.random.key(0), *zeros[1:]), {}, None)
-    checkpoints.close()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -166,7 +158,7 @@ def test_a_run_saved_in_one_piece_is_exported_as_well(folders, tmp_path):
     """Training stores all layers of a leaf together; each is read once and checked as a whole."""
     params = load_run(folders / "qwen3").params
     moved = jax.tree.map(lambda leaf: leaf.astype(jnp.float32) + 1e-3, params)
-    saved(tmp_path / "run", {"kind": "x", "origin": origin_json(folders / "qwen3")}, moved)
+    save_run(tmp_path / "run", {"kind": "x", "origin": origin_json(folders / "qwen3")}, moved)
     keep_tokenizer(folders / "qwen3", tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     same(load_run(tmp_path / "out").params, moved)
@@ -226,7 +218,7 @@ def test_low_rank_updates_are_merged_on_the_way_out(folders, tmp_path, dtype):
     }
     params = {**params, "layers": layers}
     said = {"kind": "x", "lora": asdict(config), "origin": origin_json(folders / "llama")}
-    saved(tmp_path / "run", said, params)
+    save_run(tmp_path / "run", said, params)
     export_run(tmp_path / "run", tmp_path / "out", dtype=dtype)
     if dtype is not None:
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
