@@ -31,8 +31,9 @@ class Convert:
     """a published folder or a run directory"""
     destination: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
     """a new folder"""
-    to: Literal["run", "hf"] | None = None
-    """what DST is to be; the other of what SRC is by default"""
+    to: Literal["run", "hf", "peft"] | None = None
+    """what DST is to be; the other of what SRC is by default. A run that trained LoRA is merged,
+    or gives its adapter alone with peft"""
     dtype: Literal["float32", "bfloat16"] | None = None
     """of the weights in DST; as they are stored by default"""
     step: int | None = None
@@ -71,6 +72,9 @@ def run(argv: Sequence[str]) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     published = _is_published(options.source)
     wanted = "run" if published else "hf"
+    if options.to == "peft" and not published and not given:
+        print(_adapter(options))
+        return
     if options.to not in (None, wanted):
         kind = "a published folder" if published else "a run directory"
         raise InputError(f"to is {options.to!r}, but {options.source} is {kind}: give {wanted!r}")
@@ -123,6 +127,16 @@ def _import(options: Convert, given: dict[str, Any]) -> str:
         return f"{said}, {known.params_dtype}, mask mode {known.mask_mode}"
     tokenizer = "with" if tokenizer_folder(options.source) else "without"
     return f"{said}, {known.params_dtype}, {known.family}, {tokenizer} tokenizer"
+
+
+def _adapter(options: Convert) -> str:
+    from jaxreason.training.adapters import export_adapter
+
+    if options.dtype is not None:
+        raise InputError(f"dtype is {options.dtype!r}; an adapter is written as it was trained")
+    lora = export_adapter(options.source, options.destination, options.step).lora
+    assert lora is not None
+    return f"{options.destination}: PEFT adapter of rank {lora.rank}, {', '.join(lora.targets)}"
 
 
 def _export(options: Convert) -> str:

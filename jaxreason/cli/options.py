@@ -24,7 +24,11 @@ def parse_options(kind: Any, arguments: Sequence[str], program: str, default: An
         InputError: unknown option, missing value, value of the wrong type, or a value that the
             dataclass refuses.
     """
-    options = {} if default is None else {"default": default}
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    if default is not None and not any(re.fullmatch(r"[\w.-]+:[\w.-]+", a) for a in arguments):
+        # A part that may be absent is what it is by default, so that its fields are options like
+        # others (`--lora.rank 8`); to choose, `lora:none` and `lora:lora-config` come last.
+        options["config"] = (tyro.conf.AvoidSubcommands,)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

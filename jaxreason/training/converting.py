@@ -233,7 +233,7 @@ def _diffusion_metadata(known: Any) -> tuple[LladaMetadata, Mapping[str, Any]]:
 
 
 def _check_exportable(run_directory: str | Path, known: Any) -> None:
-    if known.kind in ("pretrained", "imported") or hasattr(known, "objective"):
+    if getattr(known, "kind", "") in ("pretrained", "imported") or hasattr(known, "objective"):
         return
     raise InputError(
         f"{run_directory} is of {known.words()}, which no published layout holds; expected a run "

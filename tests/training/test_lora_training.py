@@ -1,25 +1,35 @@
 """Post-training with LoRA: only A and B move and have moments; runs are resumed, read, compared."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from rl_base import make_base
+from tiny_models import write_tiny_model
 
 from jaxreason.analysis.checkpoints import open_checkpoint
+from jaxreason.cli.main import main
+from jaxreason.cli.options import parse_options
 from jaxreason.errors import InputError
-from jaxreason.models.lora import LoraConfig, add_lora, lora_mask, merge_lora
+from jaxreason.models.lora import LoraConfig, add_lora, is_lora, lora_mask, merge_lora
 from jaxreason.rewards import Reward
 from jaxreason.sharding.rules import path_name
+from jaxreason.training.adapters import export_adapter
+from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.completions import SamplingConfig
 from jaxreason.training.experiment import MazeExperiment
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.preference_experiment import PreferenceExperiment
+from jaxreason.training.pretrained import pretrained_model
 from jaxreason.training.runs import load_run
+from jaxreason.training.state import state_from_params
+from jaxreason.weights.peft import import_peft
 
 LORA = LoraConfig(rank=2, alpha=4.0, targets=("query", "value", "output", "up", "down"))
 
@@ -132,3 +142,54 @@ def test_what_does_not_go_with_lora_is_refused(base):
         experiment(base, mask="mask.npz")
     with pytest.raises(InputError, match="'muon'; with lora expected 'adamw'"):
         PreferenceExperiment(lora=LORA, optimizer=OptimizerConfig(method="muon"))
+
+
+def test_fields_of_lora_are_options(base):
+    default = experiment(base)
+    changed = parse_options(type(default), ["--lora.rank", "5"], "train", default)
+    assert changed.lora == dataclasses.replace(LORA, rank=5)
+    assert parse_options(type(default), ["lora:none"], "train", default).lora is None
+    plain = dataclasses.replace(default, lora=None)
+    chosen = ["--train.steps", "2", "lora:lora-config", "--lora.targets", "up"]
+    assert parse_options(type(plain), chosen, "train", plain).lora == LoraConfig(targets=("up",))
+
+
+def test_an_adapter_of_a_maze_model_is_refused(trained, tmp_path):
+    with pytest.raises(InputError, match="which no published layout holds"):
+        export_adapter(trained[0], tmp_path / "adapter")
+
+
+def test_a_run_from_published_weights_gives_an_adapter_or_merged_weights(tmp_path):
+    base, run = tmp_path / "base", tmp_path / "run"
+    write_tiny_model(base, "qwen2", tokenizer=False)
+    known = pretrained_model(base, "float32")
+    lora = LoraConfig(rank=2, alpha=3.0, targets=("query", "down"))
+    plain = load_run(base).params
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, x: (
+            jnp.cos(jnp.arange(x.size)).reshape(x.shape) if is_lora(path[-1].key) else x
+        ),
+        add_lora(plain, lora, jax.random.key(0)),
+    )
+    config = {"kind": "preference", "lora": dataclasses.asdict(lora), "origin": known.as_json()}
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(config))
+    checkpoints = Checkpoints(run)
+    state = state_from_params(params, optax.sgd(0.1), jax.random.key(0))
+    checkpoints.save(state, {"step": 0, "sums": None}, {})
+    checkpoints.close()
+
+    assert main(["convert", str(run), str(tmp_path / "adapter"), "--to", "peft"]) == 0
+    shape, back = import_peft(tmp_path / "adapter", plain, known.model, "qwen2")
+    assert shape.lora == lora
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+    assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())[
+        "base_model_name_or_path"
+    ] == str(base)
+
+    assert main(["convert", str(run), str(tmp_path / "merged")]) == 0
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6),
+        load_run(tmp_path / "merged").params,
+        load_run(run).params,
+    )
