@@ -98,6 +98,7 @@ def _answers(arguments: Sample) -> Any:
         kind = getattr(experiment, "kind", "maze")
         hint = {
             "imported": "give it a --prompt",
+            "pretrained": "`jaxreason harness` lets it answer",
             "diffusion_records": "`jaxreason evaluate` bounds the perplexity of its answers",
         }
         raise InputError(
@@ -128,8 +129,8 @@ def _answer(arguments: Sample, prompt: str) -> str:
     kind = getattr(experiment, "kind", "maze")
     if kind != "imported":
         raise InputError(
-            f"{arguments.run} is a run of kind {kind!r}; a prompt is for imported "
-            "weights (`jaxreason convert`)"
+            f"{arguments.run} is of kind {kind!r}; a prompt is for imported weights of LLaDA or "
+            "MMaDA, as they are published or made a run (`jaxreason convert`)"
         )
     config = DecodingConfig(
         length=arguments.length, block=arguments.block, temperature=arguments.temperature
