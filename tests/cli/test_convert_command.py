@@ -1,5 +1,6 @@
 """`jaxreason convert`: published folders become runs, and runs become published folders."""
 
+import errno
 import json
 import shutil
 
@@ -20,9 +21,11 @@ from jaxreason.training.diffusion.experiment import MaskedDiffusionExperiment
 from jaxreason.training.diffusion.records_data import RecordsData
 from jaxreason.training.diffusion.records_experiment import RecordsExperiment
 from jaxreason.training.runs import load_run
+from jaxreason.training.stored_tree import ReadLeaf
 from jaxreason.weights.folders import open_weights
 from jaxreason.weights.llada import export_llada
 from jaxreason.weights.llada_settings import LladaMetadata, llada_metadata
+from jaxreason.weights.stored_tensor import StoredTensor
 
 CONFIG = golden_llada.golden_config()
 IDS = ["--mask", "59", "--eos", "58"]
@@ -164,3 +167,58 @@ def test_a_folder_that_does_not_fit_is_refused_first(published, tmp_path, capsys
     assert "exists already; choose a new one" in capsys.readouterr().err
     assert run(tmp_path / "run", tmp_path / "out") == 2
     assert "run does not exist; expected a folder to convert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_what_fails_on_the_way_leaves_nothing(published, tmp_path, capsys, monkeypatch, way):
+    """A disk too small is seen first; one that breaks in the middle takes all of it away again."""
+    source = published
+    if way == "out":
+        source = tmp_path / "run"
+        assert run(published, source, *IDS) == 0
+    options = IDS if way == "in" else []
+    before = set(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(9, 9, 0))
+        assert run(source, tmp_path / "new", *options) == 1
+        said = capsys.readouterr().err
+        assert "the disk is full" in said
+        assert "nothing was written" in said
+    assert set(tmp_path.iterdir()) == before
+    with monkeypatch.context() as patch:
+        kind, name = (StoredTensor, "rows") if way == "in" else (ReadLeaf, "__getitem__")
+        read, asked = getattr(kind, name), []
+
+        def breaking(*arguments):
+            asked.append(arguments)
+            if len(asked) > 5:
+                raise OSError(errno.EIO, "Input/output error")
+            return read(*arguments)
+
+        patch.setattr(kind, name, breaking)
+        assert run(source, tmp_path / "new", *options) == 1
+        assert "Input/output error" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+    # A folder that a killed command has left is no obstacle.
+    (tmp_path / "new.partial" / "checkpoints").mkdir(parents=True)
+    assert run(source, tmp_path / "new", *options) == 0
+    assert set(tmp_path.iterdir()) == {*before, tmp_path / "new"}
+
+
+def test_only_what_fits_the_source_can_be_asked_for(published, tmp_path, capsys):
+    assert run(published, tmp_path / "run", *IDS) == 0
+    for words, said in (
+        ((published, tmp_path / "x", "--to", "hf"), "to is 'hf', but"),
+        ((published, tmp_path / "x", "--step", "3"), "is no run with steps"),
+        ((tmp_path / "run", tmp_path / "x", "--mask", "3"), "mask is for published folders"),
+        ((tmp_path / "run", tmp_path / "x", "--to", "run"), "to is 'run', but"),
+        ((published / "config.json", tmp_path / "x"), "are no .safetensors file"),
+        ((next(published.glob("*.safetensors")), tmp_path / "x"), "no config.json beside them"),
+    ):
+        assert run(*words) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    assert run(tmp_path / "run", tmp_path / "x", "--step", "3") == 1
+    assert "no checkpoint of step 3" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -77,4 +77,4 @@ def test_other_runs_have_no_prompt(directory, tmp_path, capsys):
     assert main(["sample", str(tmp_path)]) == 2
     assert "(kind 'maze'); `jaxreason evaluate`" in capsys.readouterr().err
     assert main(["sample", str(tmp_path), "--prompt", "1"]) == 2
-    assert "a run of kind 'maze'; a prompt is for imported" in capsys.readouterr().err
+    assert "of kind 'maze'; a prompt is for imported" in capsys.readouterr().err
