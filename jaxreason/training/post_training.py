@@ -177,15 +177,19 @@ def masked_before_the_optimizer(config: OptimizerConfig, mask: Any) -> optax.Gra
     return optax.chain(clip, masks.mask_gradients(mask), bare)
 
 
-def lora_optimizer(config: OptimizerConfig, params: Params) -> optax.GradientTransformation:
+def lora_optimizer(
+    config: OptimizerConfig, params: Params, besides: str = ""
+) -> optax.GradientTransformation:
     """The optimizer for LoRA's matrices alone: nothing else has moments, or is ever changed.
 
     Args:
         config: AdamW.
         params: with A and B among them, as arrays or shapes.
+        besides: name of one more leaf to train, of the tree's root.
     """
     clip, bare = _clip_apart(config)
-    return optax.chain(clip, masks.compact(bare, lora_mask(params)))
+    mask = lora_mask(params)
+    return optax.chain(clip, masks.compact(bare, {**mask, besides: True} if besides else mask))
 
 
 def _clip_apart(config: OptimizerConfig) -> tuple[Any, Any]:

@@ -25,7 +25,12 @@ from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.post_training import PostTraining, origin_json, problem_source
+from jaxreason.training.post_training import (
+    PostTraining,
+    lora_optimizer,
+    origin_json,
+    problem_source,
+)
 from jaxreason.training.program import Program, run_program
 from jaxreason.training.reinforcement import ReinforcementStep, make_scorers
 from jaxreason.training.rollouts import PromptStream, RolloutConfig, RolloutSource
@@ -224,14 +229,18 @@ class ReinforcementBuilder:
     def auxiliary(
         self, algorithm: AlgorithmConfig
     ) -> tuple[Step, Callable[[], TrainState], Callable[[], TrainState]] | None:
-        """Step, abstract and initial state of the second network, in float32."""
+        """Step, abstract and initial state of the second network, in float32.
+
+        With `lora` it trains low-rank matrices of its own, and the head that it has.
+        """
         if algorithm.auxiliary is None:
             return None
         e, model = self.experiment, self.base.model
         rate = e.optimizer.learning_rate * e.auxiliary_rate
-        optimizer = make_optimizer(replace(e.optimizer, learning_rate=rate))
+        config = replace(e.optimizer, learning_rate=rate)
+        head = ""
         if algorithm.auxiliary == "critic":
-            critic = Critic(model.config)
+            critic, head = Critic(model.config), "value_head"
             objective = value_loss(critic, algorithm.value_clip)
             if are_shapes(self.params):
                 params = jax.eval_shape(critic.from_policy, self.base.params)
@@ -241,6 +250,9 @@ class ReinforcementBuilder:
             chunk = e.loss_chunk or None
             objective = process_reward_loss(model, algorithm.process_beta, chunk)
             params = self.base.params
+        optimizer = make_optimizer(config)
+        if e.lora is not None:
+            optimizer = lora_optimizer(config, params, head)
         key = jax.random.key(e.train.seed)
         return (
             self.make_step(objective, optimizer),
