@@ -9,8 +9,8 @@ from jaxreason.models.attention import MASK_MODES, MaskMode
 from jaxreason.models.config import TransformerConfig
 from jaxreason.paths import as_path
 from jaxreason.weights.config_fields import Fields, read_document
+from jaxreason.weights.families import HARMLESS
 from jaxreason.weights.folders import open_weights
-from jaxreason.weights.json_text import shown
 
 # field of our config -> its name in LLaDA's config.json, and its type
 _FIELDS: dict[str, tuple[str, type]] = {
@@ -42,6 +42,17 @@ _ONLY = {
     "bias_for_layer_norm": False,
     "multi_query_attention": False,
     "clip_qkv": None,
+    "block_group_size": 1,
+}
+_HARMLESS = HARMLESS | {
+    # How it was initialised and trained, how torch runs it, what the code is called; kept.
+    *("mlp_ratio", "alibi_bias_max", "flash_attention", "attention_layer_norm_with_affine"),
+    *("residual_dropout", "embedding_dropout", "max_sequence_length", "precision", "auto_map"),
+    *("init_device", "init_fn", "init_std", "init_cutoff_factor", "gradient_checkpointing"),
+    *("torch_dtype", "dtype", "mask_token_id"),
+    # MMaDA's counts of ids, which its training code reads.
+    *("llm_vocab_size", "llm_model_path", "codebook_size", "num_vq_tokens"),
+    *("num_new_special_tokens", "new_vocab_size"),
 }
 MOST_LAYERS = 10_000
 _IDS = ("mask", "eos", "eot")
@@ -140,11 +151,7 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
         raise FailureError(f"{file} cannot be read as the shape of a LLaDA: {error}") from error
     fields = {ours: numbers[theirs] for ours, (theirs, _) in _FIELDS.items()}
     head_size = numbers["d_model"] // heads
-    for field, expected in (_FIXED | _ONLY).items():
-        if (value := stored.get(field)) not in (None, expected):
-            raise InputError(
-                f"{file}: {field} is {shown(value)}; only {expected!r} can be imported"
-            )
+    _check_architecture(given)
     shapes = open_weights(path).shapes
     if _EMBEDDING not in shapes:
         raise InputError(f"weights {path} lack {_EMBEDDING!r}: they are not in LLaDA's layout")
@@ -155,6 +162,20 @@ def llada_config(path: str | Path, **changes: Any) -> TransformerConfig:
         "attention": "bidirectional",
     }
     return TransformerConfig(**(settings | fields | changes))
+
+
+def _check_architecture(given: Fields) -> None:
+    """Refuse another architecture, and what nothing is known of."""
+    for field, expected in (_FIXED | _ONLY).items():
+        if field in given.values and given.values[field] != expected:
+            raise given.refuse(field, f"only {expected!r} can be imported")
+    known = {theirs for theirs, _ in _FIELDS.values()} | _FIXED.keys() | _ONLY.keys()
+    for field in sorted(given.values.keys() - known - _WRITTEN - _HARMLESS):
+        raise given.refuse(
+            field,
+            "it is not known what that changes in the model, so that it is not imported; remove "
+            "the field if it changes nothing",
+        )
 
 
 def other_settings(path: str | Path) -> dict[str, Any]:

@@ -172,6 +172,8 @@ def test_what_does_not_fit_is_named_before_anything_is_read(tmp_path):
         ({"block_type": "sequential"}, InputError, "block_type is 'sequential'"),
         ({"rope_full_precision": False}, InputError, "rope_full_precision is False"),
         ({"include_bias": True}, InputError, "include_bias is True"),
+        ({"clip_qkv": 8.0}, InputError, "clip_qkv is 8.0"),
+        ({"sliding_window": 8}, InputError, "sliding_window is 8; it is not known"),
         ({"n_layers": "many"}, FailureError, "shape of a LLaDA"),
         ({"n_heads": 0}, FailureError, "shape of a LLaDA"),
     ],
