@@ -39,71 +39,71 @@ class Block(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """Returns the new residual stream and what `attend_fn(query, key, value)` kept."""
         c = self.config
-        dtype = jnp.dtype(c.dtype)
-        normal = nn.initializers.normal
-        into, out = c.width**-0.5, (2 * c.layers) ** -0.5
-
-        def weight(name: str, shape: tuple[int, ...], deviation: float) -> Array:
-            return self.param(name, normal(deviation), shape, jnp.float32).astype(dtype)
-
-        def heads_of(name: str, source: Array, heads: int) -> Array:
-            kernel = weight(name, (c.width, heads, c.head_size), into)
-            if source.shape[1] == 1:
-                # For one token per row the compiler would turn the whole kernel around first.
-                flat = source[:, 0] @ kernel.reshape(c.width, heads * c.head_size)
-                result = flat.reshape(-1, heads, 1, c.head_size)
-            else:
-                result = jnp.einsum("btd,dhk->bhtk", source, kernel)
-            words = "btd,dr->btr btr,rhk->bhtk"
-            result = self.adapted(name, result, words, source, c.width, heads, c.head_size)
-            if c.qkv_bias:
-                zeros = nn.initializers.zeros
-                bias = self.param(f"{name}_bias", zeros, (heads, c.head_size), jnp.float32)
-                result = result + bias.astype(dtype)[:, None]
-            return checkpoint_name(result, name)
-
-        def norm(name: str, source: Array, size: int) -> Array:
-            scale = self.param(name, nn.initializers.ones, (size,), jnp.float32)
-            return rms_norm(source, scale, c.norm_epsilon)
 
         def rotated(name: str, source: Array, heads: int) -> Array:
-            x = heads_of(name, source, heads)
-            return rotate(norm(f"{name}_norm", x, c.head_size) if c.qk_norm else x, cosine, sine)
+            x = self.heads_of(name, source, heads)
+            return rotate(self.norm(f"{name}_norm", x) if c.qk_norm else x, cosine, sine)
 
-        def biased(name: str, result: Array, wanted: bool) -> Array:
-            if not wanted:
-                return result
-            shape = (result.shape[-1],)
-            bias = self.param(f"{name}_bias", nn.initializers.zeros, shape, jnp.float32)
-            return result + bias.astype(dtype)
-
-        y = norm("attention_norm", x, c.width)
+        y = self.norm("attention_norm", x)
         query = rotated("query", y, c.heads)
         key = rotated("key", y, c.kv_heads)
-        attended, kept = attend_fn(query, key, heads_of("value", y, c.kv_heads))
+        attended, kept = attend_fn(query, key, self.heads_of("value", y, c.kv_heads))
         attended = checkpoint_name(attended, "attended")
-        kernel = weight(
-            "output",
-            (c.heads, c.head_size, c.width),
-            out * (c.heads * c.head_size) ** -0.5,
-        )
+        shape = (c.heads, c.head_size, c.width)
+        kernel = self.weight("output", shape, (2 * c.layers * c.heads * c.head_size) ** -0.5)
         joined = jnp.einsum("bhtk,hkd->btd", attended, kernel)
         words = "bhtk,hkr->btr btr,rd->btd"
-        joined = self.adapted("output", joined, words, attended, c.heads, c.head_size, c.width)
-        x = x + biased("output", joined, c.output_bias)
-        y = norm("mlp_norm", x, c.width)
+        joined = self.adapted("output", joined, words, attended, *shape)
+        x = x + self.biased("output", joined, c.output_bias)
+        y = self.norm("mlp_norm", x)
+        gate = checkpoint_name(self.projected("gate", y, c.mlp_width, c.width**-0.5), "gate")
+        up = checkpoint_name(self.projected("up", y, c.mlp_width, c.width**-0.5), "up")
+        y, deviation = jax.nn.silu(gate) * up, (2 * c.layers * c.mlp_width) ** -0.5
+        return x + self.projected("down", y, c.width, deviation), kept
+
+    def weight(self, name: str, shape: tuple[int, ...], deviation: float) -> Array:
+        """A kernel in the compute dtype."""
+        kernel = self.param(name, nn.initializers.normal(deviation), shape, jnp.float32)
+        return kernel.astype(self.config.dtype)
+
+    def norm(self, name: str, source: Array) -> Array:
+        """RMSNorm with a scale of its own."""
+        scale = self.param(name, nn.initializers.ones, source.shape[-1:], jnp.float32)
+        return rms_norm(source, scale, self.config.norm_epsilon)
+
+    def biased(self, name: str, result: Array, wanted: bool) -> Array:
+        """A product and its bias, if it has one."""
+        if not wanted:
+            return result
+        shape = result.shape[-1:]
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, shape, jnp.float32)
+        return result + bias.astype(result.dtype)
+
+    def heads_of(self, name: str, source: Array, heads: int) -> Array:
+        """Queries, keys or values [B, heads, T, K]."""
+        c = self.config
+        kernel = self.weight(name, (c.width, heads, c.head_size), c.width**-0.5)
+        if source.shape[1] == 1:
+            # For one token per row the compiler would turn the whole kernel around first.
+            flat = source[:, 0] @ kernel.reshape(c.width, heads * c.head_size)
+            result = flat.reshape(-1, heads, 1, c.head_size)
+        else:
+            result = jnp.einsum("btd,dhk->bhtk", source, kernel)
+        words = "btd,dr->btr btr,rhk->bhtk"
+        result = self.adapted(name, result, words, source, c.width, heads, c.head_size)
+        if c.qkv_bias:
+            zeros = nn.initializers.zeros
+            bias = self.param(f"{name}_bias", zeros, (heads, c.head_size), jnp.float32)
+            result = result + bias.astype(result.dtype)[:, None]
+        return checkpoint_name(result, name)
+
+    def projected(self, name: str, source: Array, outputs: int, deviation: float) -> Array:
+        """One of the three products of the SwiGLU."""
+        c, inputs = self.config, source.shape[-1]
+        product = project(source, self.weight(name, (inputs, outputs), deviation))
         words = "bti,ir->btr btr,ro->bto"
-
-        def wide(name: str) -> Array:
-            product = project(y, weight(name, (c.width, c.mlp_width), into))
-            product = self.adapted(name, product, words, y, c.width, c.mlp_width)
-            return checkpoint_name(biased(name, product, c.mlp_bias), name)
-
-        gate, up = wide("gate"), wide("up")
-        down = weight("down", (c.mlp_width, c.width), out * c.mlp_width**-0.5)
-        y = jax.nn.silu(gate) * up
-        product = self.adapted("down", project(y, down), words, y, c.mlp_width, c.width)
-        return x + biased("down", product, c.mlp_bias), kept
+        product = self.adapted(name, product, words, source, inputs, outputs)
+        return self.biased(name, product, c.mlp_bias)
 
     def adapted(self, name: str, result: Array, words: str, source: Array, *sizes: int) -> Array:
         """`result` and the low-rank update of one kernel, where LoRA is to adapt it.

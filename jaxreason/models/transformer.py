@@ -121,10 +121,7 @@ class Transformer:
         c, params = self.config, self._trained(params)
         spec = attention if attention is not None else AttentionSpec(kind=c.attention)
         if positions is None:
-            count = jnp.arange(tokens.shape[1])
-            if spec.kind == "block_diffusion":
-                count = count % (tokens.shape[1] // 2)
-            positions = jnp.broadcast_to(count, tokens.shape)
+            positions = _counted(spec, tokens.shape)
         if spec.window or (c.window and spec.kind != "causal"):
             raise InputError(
                 f"model.window is {c.window} and the attention {spec.kind!r} with window "
@@ -169,6 +166,14 @@ class Transformer:
         c, params = self.config, self._trained(params)
         table = params["embedding"].T if c.tied else params["head"]
         return jnp.matmul(hidden, table.astype(c.dtype), preferred_element_type=jnp.float32)
+
+
+def _counted(spec: AttentionSpec, shape: tuple[int, ...]) -> Int[Array, "B T"]:
+    """Positions from 0 on, in block diffusion from 0 in either half."""
+    count = jnp.arange(shape[1])
+    if spec.kind == "block_diffusion":
+        count = count % (shape[1] // 2)
+    return jnp.broadcast_to(count, shape)
 
 
 def _self_attention(

@@ -12,6 +12,7 @@ of entries that `masks.compact` keeps state for, an index of 4 bytes each includ
 | bfloat16, moments bfloat16                | 2          | 2         | 4       | 8        |
 | bfloat16, compact                         | 2          | 2         | 12 d    | 4 + 12 d |
 | bfloat16, compact, moments bfloat16       | 2          | 2         | 8 d     | 4 + 8 d  |
+| bfloat16, LoRA of d times as many, float32| 2 + 4 d    | 4 d       | 8 d     | 2 + 16 d |
 
 An update mask of `masks.freeze_outside` adds 1 byte (bool) or 1/8 (packed); gradient accumulation
 holds one more set of gradients. Muon has one moment where AdamW has two.

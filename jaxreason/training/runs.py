@@ -161,15 +161,7 @@ def load_run(
 
         return Run(experiment, model, load_pretrained(run_directory, shardings)[1], 0)
     config = read_config(run_directory)
-    stored = config.get("params_dtype")
-    abstract = jax.tree.map(
-        lambda leaf, sharding, low_rank: jax.ShapeDtypeStruct(
-            leaf.shape, (not low_rank and stored) or leaf.dtype, sharding=sharding
-        ),
-        shapes,
-        shardings,
-        lora_mask(shapes),
-    )
+    abstract = _stored_shapes(shapes, config.get("params_dtype"), shardings)
     if mesh is not None and step is None:
         # A base that is still trained, or a network folder, may not look the same to all.
         step = agree(max(checkpoint_steps(run_directory), default=None))[0]
@@ -178,6 +170,18 @@ def load_run(
         return Run(experiment, model, params, step)
     run = Run(experiment, model, in_dtypes_of(params, shapes), step)
     return run if lora is None or not merge else merged(run)
+
+
+def _stored_shapes(shapes: Params, stored: str | None, shardings: Any) -> Params:
+    """The parameters as a checkpoint has them; LoRA's matrices are in float32 always."""
+    return jax.tree.map(
+        lambda leaf, sharding, low_rank: jax.ShapeDtypeStruct(
+            leaf.shape, (not low_rank and stored) or leaf.dtype, sharding=sharding
+        ),
+        shapes,
+        shardings,
+        lora_mask(shapes),
+    )
 
 
 def lora_of(config: Mapping[str, Any]) -> LoraConfig | None:
