@@ -42,7 +42,8 @@ class Compiler:
         return (
             f"an estimate: no {self.gpus.chip.kind} is here, so activations and temporaries are "
             f"those of the same programs compiled for as many TPUs ({self.other.name}), whose "
-            "attention keeps no scores, as cuDNN's does; all else is exact, from shapes"
+            "attention keeps no scores, as cuDNN's does (but cuDNN reads a mask for packed rows: "
+            "add 2 bytes x rows x length^2); all else is exact, from shapes"
         )
 
 
