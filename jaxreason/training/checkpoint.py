@@ -43,10 +43,31 @@ from jaxreason.training.state import TrainState
 
 __all__ = ["Checkpoints", "checkpoint_steps", "load_params"]
 
+LARGE_LAYER = 1 << 20
+"""Bytes of one layer of a parameter, from which on layers are stored apart."""
+
 
 def _is_news(record: logging.LogRecord) -> bool:
     """False for the tracebacks Orbax's threads log, several times, of errors it then raises."""
     return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _storing_by_layer() -> Any:
+    """Orbax's options: layers of large stacked parameters in chunks of their own.
+
+    So those who read a checkpoint layer by layer need the memory of a layer.
+    """
+    options = ocp.options.ArrayOptions.Saving.StorageOptions
+
+    def chosen(path: Any, leaf: Any) -> Any:
+        stacked = bool(path) and getattr(path[0], "key", path[0]) == "layers"
+        if not stacked or leaf.ndim < 2 or leaf.nbytes < LARGE_LAYER * leaf.shape[0]:
+            return None
+        return options(shard_axes=(0,))
+
+    context = ocp.Context()
+    context.array.saving.scoped_storage_options_creator = chosen
+    return context
 
 
 class Checkpoints:
@@ -81,6 +102,7 @@ class Checkpoints:
         with disk_errors(str(self._root)):
             self._orbax = ocp.training.Checkpointer(
                 self._store.place,
+                context=_storing_by_layer(),
                 save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
                 preservation_policy=policies.AnyPreservationPolicy(keep),
                 cleanup_tmp_directories=is_local(self._root),

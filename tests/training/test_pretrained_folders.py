@@ -17,6 +17,7 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.models.lora import LoraConfig, add_lora, merge_lora
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
+from jaxreason.training import checkpoint
 from jaxreason.training.checkpoint import Checkpoints
 from jaxreason.training.converting import export_run, import_run
 from jaxreason.training.files import settle_config
@@ -24,6 +25,7 @@ from jaxreason.training.post_training import PostTraining, origin_json
 from jaxreason.training.pretrained import keep_tokenizer, tokenizer_of
 from jaxreason.training.runs import experiment_from_json, load_run, read_config, read_experiment
 from jaxreason.training.state import TrainState
+from jaxreason.training.stored_params import checked_leaves
 from jaxreason.weights import shards
 from jaxreason.weights.folders import open_weights
 from jaxreason.weights.pretrained import checked_places, pretrained_config
@@ -231,3 +233,21 @@ def test_low_rank_updates_are_merged_on_the_way_out(folders, tmp_path, dtype):
         )
     changed = exported["layers"]["down"] != load_run(folders / "llama").params["layers"]["down"]
     assert np.mean(changed) > 0.5
+
+
+def test_a_layer_of_a_large_checkpoint_is_read_alone(folders, tmp_path, monkeypatch):
+    """Training stores the layers of large parameters apart, on a mesh too, and reads them back."""
+    monkeypatch.setattr(checkpoint, "LARGE_LAYER", 500)
+    mesh = make_mesh(MeshConfig(fsdp=4, tensor=2))
+    params = load_run(folders / "qwen2", mesh=mesh).params
+    said = {"kind": "x", "params_dtype": "bfloat16", "origin": origin_json(folders / "qwen2")}
+    save_run(tmp_path, said, params)
+    chunks = {leaf.name: leaf.chunk for leaf in checked_leaves(tmp_path / "checkpoints" / "0")}
+    assert chunks["layers/gate"] == (1, 4, 12)
+    assert chunks["layers/attention_norm"][0] == 2  # small
+    same(load_run(tmp_path, mesh=mesh).params, params)
+    export_run(tmp_path, tmp_path / "out")
+    assert all(
+        array.tobytes() == open_weights(folders / "qwen2")[name].tobytes()
+        for name, array in open_weights(tmp_path / "out").items()
+    )
