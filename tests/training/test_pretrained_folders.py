@@ -113,7 +113,7 @@ def test_only_rows_that_a_device_needs_are_read(folders, monkeypatch):
     np.testing.assert_array_equal(parts[0].held[0], place.to_ours(tensor.read())[:, 2:4])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
 def test_there_and_back_every_file_is_the_same(folders, tmp_path, family):
     known = import_run(folders / family, tmp_path / "run")
     run = load_run(tmp_path / "run")
