@@ -38,7 +38,7 @@ class PostTraining:
         base: run directory of the model to start from.
         base_step: which of its checkpoints; the newest by default.
         optimizer: of the model.
-        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
+        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments: see `optimizer`).
         mask: file of a saved update mask; only the weights in it are trained.
         mask_placement: "update" freezes the others for good; "gradient" masks gradients just
             before the optimizer, as Mukherjee et al. 2025 do.

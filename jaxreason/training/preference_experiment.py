@@ -96,13 +96,14 @@ class PreferenceExperiment(PostTraining):
         batch_size: pairs (or completions) per step, of all processes together.
         held_out: problems of the validation split decoded greedily at every evaluation.
         optimizer: AdamW and its schedule.
-        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
+        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments: see `optimizer`).
         mask: file of a saved update mask; only the weights in it are trained.
         mask_placement: "update" freezes the others for good; "gradient" masks gradients just
             before the optimizer, as Mukherjee et al. 2025 do.
         train: lengths and intervals.
         mesh: how devices are arranged.
         loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+        lora: train low-rank updates and nothing else; see `PostTraining`.
     """
 
     method: str = "dpo"

@@ -64,7 +64,7 @@ class ReinforcementExperiment(PostTraining):
         rollout: how many completions a step learns from, and how they are drawn.
         optimizer: of the policy; a step makes `rollout.epochs` x `rollout.minibatches` updates.
         auxiliary_rate: learning rate of the critic or reward model over the policy's.
-        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments stay float32).
+        params_dtype: "bfloat16" stores the parameters in bfloat16 (moments: see `optimizer`).
         mask: file of a saved update mask; only the weights in it are trained.
         mask_placement: "update" freezes the others for good; "gradient" masks gradients just
             before the optimizer, as Mukherjee et al. 2025 do.
@@ -72,6 +72,7 @@ class ReinforcementExperiment(PostTraining):
         train: lengths and intervals; a step is a rollout with its updates.
         mesh: how devices are arranged.
         loss_chunk: tokens whose logits exist at once; 0 computes all logits together.
+        lora: train low-rank updates and nothing else; see `PostTraining`.
     """
 
     method: str = "grpo"
