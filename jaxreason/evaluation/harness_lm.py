@@ -39,7 +39,8 @@ class JaxreasonLM(LM):
         tokenizer: folder of the tokenizer, where it is not in the run.
         fsdp: devices over which parameters and rows are split; 0 for one device alone.
         batch_size: rows of a batch.
-        max_batch_size, device: what the harness passes on; they must say nothing.
+        max_batch_size: must be None: batches have `batch_size` rows.
+        device: what the harness always passes on; it means nothing here, JAX_PLATFORMS chooses.
         **settings: fields of `HarnessSettings` and `DiffusionSettings`.
 
     Raises:
@@ -60,11 +61,9 @@ class JaxreasonLM(LM):
         **settings: Any,
     ) -> None:
         super().__init__()
-        if max_batch_size is not None or device not in (None, "", "jax"):
-            raise InputError(
-                f"max_batch_size is {max_batch_size} and device {device!r}; batches have "
-                "batch_size rows on the devices that JAX finds (JAX_PLATFORMS chooses)"
-            )
+        del device
+        if max_batch_size is not None:
+            raise InputError(f"max_batch_size is {max_batch_size}; give batch_size alone")
         if (run is None) == (model is None):
             raise InputError("expected run=FOLDER in model_args, or a loaded model")
         if model is None:
