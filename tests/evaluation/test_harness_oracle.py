@@ -1,11 +1,14 @@
 """The harness's own tasks and `hf` models beside ours, on the same tiny random models."""
 
+import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from harness_tasks import TASKS, write_tasks
-from tiny_models import write_tiny_model
+from tiny_models import tiny_config, tiny_params, write_tiny_model
 from tiny_tokenizers import write_tiny_tokenizer
 
 pytestmark = pytest.mark.oracle
@@ -71,14 +74,6 @@ def ours(folder, **options):
     return JaxreasonLM(run=str(folder), **{"batch_size": 4, **options})
 
 
-def numbers(answers):
-    """Log-probabilities and verdicts in one array, or the texts."""
-    flat = [
-        each for row in answers for one in row for each in (one if isinstance(one, list) else [one])
-    ]
-    return flat
-
-
 def check_same(one, other):
     (results, samples), (expected, answers) = one, other
     for name in TASKS:
@@ -104,3 +99,59 @@ def test_all_kinds_of_requests_give_the_same(folder, tasks):
 def test_what_does_not_fit_is_cut_in_the_same_places(folder, tasks):
     short = {"max_length": 48}
     check_same(evaluate(ours(folder, **short), tasks), evaluate(theirs(folder, **short), tasks))
+
+
+def test_conversations_are_asked_in_the_same_words(folder, tasks):
+    chosen = {"apply_chat_template": True, "system_instruction": "You are terse."}
+    check_same(evaluate(ours(folder), tasks, **chosen), evaluate(theirs(folder), tasks, **chosen))
+
+
+def test_settings_over_those_of_the_tasks(folder, tasks):
+    chosen = {"gen_kwargs": "max_gen_toks=5", "limit": 2, "num_fewshot": 1}
+    check_same(evaluate(ours(folder), tasks, **chosen), evaluate(theirs(folder), tasks, **chosen))
+
+
+def test_the_command(folder, tasks, tmp_path, capsys):
+    from jaxreason.cli.main import main
+
+    out = tmp_path / "found.json"
+    files = [str(tasks[name]) for name in ("tiny_choice", "tiny_generate")]
+    given = ["--bootstrap", "0", "--samples", "--out", str(out), "--model-args", "max_length=300"]
+    assert main(["harness", str(folder), "--tasks", *files, *given]) == 0
+    assert "|tiny_choice" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    expected, _ = evaluate(theirs(folder), {n: tasks[n] for n in ("tiny_choice", "tiny_generate")})
+    for name in ("tiny_choice", "tiny_generate"):
+        for metric, value in expected[name].items():
+            if metric.startswith(("acc", "exact_match")):
+                assert float(found["results"][name][metric]) == pytest.approx(float(value))
+    assert len(found["samples"]["tiny_choice"]) == 5
+    assert main(["harness", str(folder), "--tasks", "nothing"]) == 2
+    assert "task 'nothing' is unknown" in capsys.readouterr().err
+    assert main(["harness", str(folder), "--tasks", *files, "--model-args", "maxlen=3"]) == 2
+    assert "model_args has 'maxlen'; expected" in capsys.readouterr().err
+
+
+def test_the_harness_own_command_knows_the_model(folder, tasks):
+    command = [sys.executable, "-m", "jaxreason.evaluation.harness_lm", "run", "--model"]
+    command += ["jaxreason", "--model_args", f"run={folder}", "--tasks", "tiny_choice"]
+    command += ["--include_path", str(tasks["tiny_choice"].parent), "--batch_size", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "|tiny_choice" in done.stdout, done.stderr[-2000:]
+
+
+def test_diffusion_models_are_asked_too(tmp_path, tasks):
+    from jaxreason.weights.llada import export_llada
+    from jaxreason.weights.llada_settings import LladaMetadata
+
+    config = tiny_config("llama", layers=1, kv_heads=4, attention="bidirectional")
+    metadata = LladaMetadata("full", None, 0, 299, 295, 298)
+    export_llada(tiny_params(config), tmp_path / "model", config, metadata=metadata)
+    write_tiny_tokenizer(tmp_path / "model", chat="llada")
+    lm = ours(tmp_path / "model", max_length=128, draws=4, block=4)
+    results, samples = evaluate(lm, {n: tasks[n] for n in ("tiny_choice", "tiny_generate")})
+    asked = [("What is 2 plus 3?", f" {choice}") for choice in ("four", "five", "six apples")]
+    bounds = [float(one[0][0]) for one in samples["tiny_choice"][0]]
+    assert bounds == pytest.approx([nats for nats, _ in lm.model.loglikelihood(asked)])
+    assert 0 <= results["tiny_choice"]["acc,none"] <= 1
+    assert lm.get_model_info()["estimate"] == "evidence bound"
