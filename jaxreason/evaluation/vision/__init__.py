@@ -1,0 +1,1 @@
+"""Benchmarks of models that see: official files in, official scores out."""
