@@ -39,6 +39,7 @@ from jaxreason.training.diffusion.reinforcement_task import answer_reward
 from jaxreason.training.diffusion.rollouts import (
     DiffusionRolloutConfig,
     DiffusionRollouts,
+    MazeAnswers,
     sampler_of,
 )
 from jaxreason.training.experiment import MazeExperiment
@@ -127,7 +128,9 @@ def unigrpo(quick: bool) -> Ours:
     decoding = DecodingConfig(temperature=1.0, tokens_per_step=4)
     sampler, steps = sampler_of(model, source, task, decoding, config.group, mode)
     reward = answer_reward(source, task, {"plan_valid": 1.0, "finished": 0.1}, None)
-    rollouts = DiffusionRollouts(config, source, task, sampler, reward, None, clock.measure)
+    rollouts = DiffusionRollouts(
+        config, MazeAnswers(source, task), sampler, reward, None, clock.measure
+    )
     shown: dict[str, Any] = {"mask_id": source.vocabulary.ids.mask, "mask_mode": mode}
     scorers = make_diffusion_scorers(model, algorithm, group=config.group, steps=steps, **shown)
     update = make_step(diffusion_policy(model, algorithm, **shown), optimizer())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -62,19 +62,93 @@ AnswerReward = Callable[[Sequence[Any], Any], Reward]
 """`(problems, answers) -> Reward`; answers are `Completions`, or codes [B, N] of pictures."""
 
 
+class AnswerRows(NamedTuple):
+    """Answers beside their prompts, on the host, one row per answer.
+
+    Attributes:
+        rows: `tokens [B, T]` int32, clean; `keys [B, T]`, False for padding; `maskable [B, T]`, the
+            places of the answer; `counted [B, T]`, those up to its end token; `order [B, T]` int32,
+            the denoising step that revealed a token, -1 elsewhere; `segments [B, T]`, `keys` as
+            numbers.
+        finished: [B] bool, the answer has its end token.
+        lengths: [B] int32, tokens of the answer.
+    """
+
+    rows: dict[str, np.ndarray]
+    finished: np.ndarray
+    lengths: np.ndarray
+
+
+class AnswerTask(Protocol):
+    """What is asked, and how answers become rows to learn from."""
+
+    def prompts(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
+        """What the sampler is given for problems."""
+        ...
+
+    def problem(self, index: int) -> Any:
+        """What the reward is given for a problem."""
+        ...
+
+    def shown(self, answers: Any) -> Any:
+        """What the reward is given of the sampler's answers, one per row."""
+        ...
+
+    def rows(self, prompts: dict[str, np.ndarray], answers: Any, group: int) -> AnswerRows:
+        """The answers beside their prompts, `group` to each."""
+        ...
+
+
+@dataclass(frozen=True)
+class MazeAnswers:
+    """A task of a maze world; a picture's answer is all of its image tokens.
+
+    Attributes:
+        source: the mazes.
+        task: of the world.
+    """
+
+    source: MazeWorldSource
+    task: str
+
+    @property
+    def drawing(self) -> bool:
+        """Whether answers are pictures."""
+        return self.task in PICTURE_TASKS
+
+    def prompts(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
+        """See `AnswerTask`."""
+        prompts = self.source.prompts(indices, self.task)
+        if not self.drawing:
+            prompts = widen_prompts(prompts, self.source.vocabulary.ids.pad)
+        return prompts
+
+    def problem(self, index: int) -> Any:
+        """See `AnswerTask`."""
+        return self.source.problem(index)
+
+    def shown(self, answers: Any) -> Any:
+        """Codes of pictures, or `Completions`."""
+        return answers.codes if self.drawing else answers
+
+    def rows(self, prompts: dict[str, np.ndarray], answers: Any, group: int) -> AnswerRows:
+        """See `AnswerTask`."""
+        ids = self.source.vocabulary.ids
+        if not self.drawing:
+            rows = text_rows(prompts, answers, group, ids.pad)
+            return AnswerRows(rows, np.asarray(answers.finished), np.asarray(answers.lengths))
+        rows = picture_rows(prompts, answers, group, ids.image_offset)
+        count, length = answers.codes.shape
+        return AnswerRows(rows, np.ones(count, bool), np.full(count, length, np.int32))
+
+
 @dataclass(frozen=True)
 class DiffusionRollouts:
     """Draws and judges answers.
 
-    The rows are `tokens [B, T]` int32, clean; `keys [B, T]`, False for padding; `maskable [B, T]`,
-    the places of the answer; `counted [B, T]`, those up to its end token; `order [B, T]` int32, the
-    denoising step that revealed a token, -1 elsewhere; `segments [B, T]`, `keys` as numbers. A
-    picture's answer is all of its image tokens.
-
     Attributes:
         config: how many.
-        source: the mazes.
-        task: of the maze world.
+        task: what is asked.
         sampler: of the policy, `config.group` answers per prompt.
         reward: of answers.
         mesh: devices the prompts are split over; None for one.
@@ -82,36 +156,26 @@ class DiffusionRollouts:
     """
 
     config: DiffusionRolloutConfig
-    source: MazeWorldSource
-    task: str
+    task: AnswerTask
     sampler: Any
     reward: AnswerReward
     mesh: Mesh | None
     measure: Callable[[str], Any]
 
     def __call__(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
-        """Answers to some mazes, judged."""
+        """Answers to some problems, judged."""
         chosen = [int(index) for index in indices]
-        prompts = self.source.prompts(chosen, self.task)
-        drawing = self.task in PICTURE_TASKS
-        if not drawing:
-            prompts = widen_prompts(prompts, self.source.vocabulary.ids.pad)
+        prompts = self.task.prompts(chosen)
         with self.measure("sampling"):
             answers = draw(self.sampler, params, prompts, key, self.mesh)
         group = self.config.group
         with self.measure("reward"):
-            problems = [self.source.problem(i) for i in chosen for _ in range(group)]
-            shown = answers.codes if drawing else answers
+            problems = [self.task.problem(i) for i in chosen for _ in range(group)]
+            shown = self.task.shown(answers)
             reward = judge_rows(checked(self.reward), problems, shown, self.mesh)
-        if drawing:
-            rows = picture_rows(prompts, answers, group, self.source.vocabulary.ids.image_offset)
-            finished = np.ones(len(problems), bool)
-            lengths = np.full(len(problems), answers.codes.shape[1], np.int32)
-        else:
-            rows = text_rows(prompts, answers, group, self.source.vocabulary.ids.pad)
-            finished, lengths = np.asarray(answers.finished), np.asarray(answers.lengths)
+        laid = self.task.rows(prompts, answers, group)
         total = np.asarray(answers.log_probabilities).sum(axis=1)
-        return Rollout(rows, finished, total, lengths, reward)
+        return Rollout(laid.rows, laid.finished, total, laid.lengths, reward)
 
 
 def widen_prompts(prompts: dict[str, np.ndarray], pad: int) -> dict[str, np.ndarray]:
