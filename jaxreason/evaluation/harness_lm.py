@@ -183,7 +183,7 @@ def evaluate_tasks(
             folders.append(str(path.parent.resolve()))
         else:
             names.append(task)
-    manager = TaskManager(include_path=folders or None)
+    manager = TaskManager(include_path=list(dict.fromkeys(folders)) or None)
     unknown = [name for name in names if not manager.match_tasks([name])]
     if unknown:
         raise InputError(

@@ -1,5 +1,6 @@
 """The harness's own tasks and `hf` models beside ours, on the same tiny random models."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -62,8 +63,19 @@ def evaluate(model, tasks, **options):
     return found["results"], samples
 
 
+class Date(datetime.datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2024, 7, 26)
+
+
 def theirs(folder, **options):
     from lm_eval.models.huggingface import HFLM
+    from transformers.utils import chat_template_utils
+
+    chat_template_utils.datetime = Date
 
     return HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=3, **options)
 
