@@ -1,6 +1,7 @@
 """Autoregressive decoding with a key-value cache, in one jitted call."""
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ def autoregressive(
     model: Transformer,
     *,
     max_new_tokens: int,
-    eos: int,
+    eos: int | Sequence[int],
     pad: int,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -54,8 +55,8 @@ def autoregressive(
     Args:
         model: a causal transformer.
         max_new_tokens: the limit, the end token included.
-        eos: id that ends a row.
-        pad: id written after the end.
+        eos: id that ends a row, or several of which any does.
+        pad: id written after the end; of several ends it may be one, as in published chat models.
         temperature: divides the logits; 0 takes the most likely token (the first one of equals).
         top_k: sample among the k most likely tokens only.
         top_p: sample from the smallest set of tokens with at least this probability.
@@ -65,6 +66,10 @@ def autoregressive(
         InputError: an argument out of range; from the sampler, prompts of a wrong shape.
     """
     _check_arguments(model, max_new_tokens, eos, pad, temperature, top_k, top_p, samples)
+    ends = (eos,) if isinstance(eos, int | np.integer) else tuple(eos)
+
+    def is_end(tokens: Int[Array, "..."]) -> Bool[Array, "..."]:
+        return functools.reduce(jnp.logical_or, [tokens == end for end in ends])
 
     def choose(
         logits: Float[Array, "R V"], step: Int[Array, ""], key: PRNGKeyArray
@@ -98,7 +103,7 @@ def autoregressive(
             return state._replace(
                 step=state.step + 1,
                 token=token,
-                done=state.done | (token == eos),
+                done=state.done | is_end(token),
                 tokens=jax.lax.dynamic_update_slice(state.tokens, token[:, None], at),
                 log_probabilities=jax.lax.dynamic_update_slice(
                     state.log_probabilities, log_probability[:, None], at
@@ -130,9 +135,10 @@ def autoregressive(
             state = state._replace(cache=state.cache.grow(limit - 1 - room))
             state = jax.lax.while_loop(functools.partial(unfinished, limit=limit), advance, state)
             room = limit - 1
-        is_end = state.tokens == eos
-        finished = jnp.any(is_end, axis=1)
-        generated = jnp.where(finished, jnp.argmax(is_end, axis=1) + 1, max_new_tokens)
+        # The padding after a row's end may look like ends, and comes after it.
+        ended = is_end(state.tokens)
+        finished = jnp.any(ended, axis=1)
+        generated = jnp.where(finished, jnp.argmax(ended, axis=1) + 1, max_new_tokens)
         return Completions(
             state.tokens, state.log_probabilities, generated.astype(jnp.int32), finished
         )
@@ -171,7 +177,7 @@ def _limits(model: Transformer, max_new_tokens: int) -> list[int]:
 def _check_arguments(
     model: Transformer,
     max_new_tokens: int,
-    eos: int,
+    eos: int | Sequence[int],
     pad: int,
     temperature: float,
     top_k: int | None,
@@ -187,10 +193,13 @@ def _check_arguments(
         raise InputError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
     if samples < 1:
         raise InputError(f"samples is {samples}; it must be at least 1")
-    for name, value in (("eos", eos), ("pad", pad)):
+    ends = (eos,) if isinstance(eos, int | np.integer) else tuple(eos)
+    if not ends:
+        raise InputError("eos is empty; expected at least one id that ends a row")
+    for name, value in (*(("eos", end) for end in ends), ("pad", pad)):
         if not 0 <= value < vocabulary_size:
             raise InputError(f"{name} is {value}; expected an id below {vocabulary_size}")
-    if eos == pad:
+    if isinstance(eos, int | np.integer) and eos == pad:
         raise InputError(f"eos and pad are both {eos}; padding must differ from the end token")
     if not (temperature >= 0 and np.isfinite(temperature)):
         raise InputError(f"temperature is {temperature}; it must be 0 (greedy) or above")

@@ -28,6 +28,7 @@ from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.parts import TrainingParts
 from jaxreason.training.post_training import PostTraining, origin_json, problem_source
 from jaxreason.training.preference_data import Preparation, Prepared, prepare
+from jaxreason.training.prompt_rows import Task
 from jaxreason.training.rollouts import RolloutConfig
 from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import Run
@@ -213,13 +214,10 @@ class PreferenceExperiment(PostTraining):
             base, params, arrays, balanced_weight(arrays, self.undesirable_weight)
         )
         share = data_share(mesh)
-        sampling = self.sampling
-        held_out = RolloutConfig(
-            max_new_tokens=data.max_new_tokens,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-        )
+        problems = base.experiment.source(split="validation", count=self.held_out)
+        task = Task(None, problems, base.experiment.reward)
+        drawn = {n: getattr(self.sampling, n) for n in ("temperature", "top_k", "top_p")}
+        held_out = RolloutConfig(max_new_tokens=data.max_new_tokens, **drawn)
         return train(
             run,
             objective=parts.objective,
@@ -230,7 +228,7 @@ class PreferenceExperiment(PostTraining):
             ),
             initial_params=params,
             mesh=mesh,
-            evaluate_fn=held_out_rewards(base, held_out, self.held_out, mesh),
+            evaluate_fn=held_out_rewards(base.model, task, held_out, self.held_out, mesh),
             evaluate_at_start=True,
             config_json=config,
             optimizer=parts.optimizer,

@@ -35,6 +35,10 @@ OLD_NAMES = {
 }
 
 
+RolloutWatch = Callable[[int, Rollout], None]
+"""`(step, rollout)`: told of the completions of a step, before it learns from them."""
+
+
 class Scorers(NamedTuple):
     """Jitted functions of one network and a batch, each `(params, batch) -> [rows, length]`.
 
@@ -102,6 +106,7 @@ class ReinforcementStep:
         reference: parameters of the frozen reference; None if the algorithm needs none.
         mesh: devices to split over; None for one.
         clock: where the phases are measured.
+        watch: told of every rollout.
     """
 
     rollouts: RolloutSource
@@ -112,6 +117,7 @@ class ReinforcementStep:
     reference: Params | None
     mesh: Mesh | None
     clock: Clock
+    watch: RolloutWatch | None = None
     called: bool = field(default=False, init=False)
 
     def is_compiled(self, batch: Any) -> bool:
@@ -125,6 +131,8 @@ class ReinforcementStep:
         number = int(state.step)
         key = jax.random.fold_in(jax.random.fold_in(state.key, number), 1)
         rollout = self.rollouts(state.params, batch["problems"], key)
+        if self.watch is not None:
+            self.watch(number, rollout)
         totals = rollout_metrics(rollout, self.rollouts.config.group)
         with self.clock.measure("scoring"), ambient(self.mesh):
             state, rows, metrics = self._score(state, rollout, number)

@@ -8,15 +8,16 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreason.data.pipeline import epoch_order
+from jaxreason.data.orders import epoch_order
 from jaxreason.errors import InputError
 from jaxreason.objectives.advantages import informative_groups
 from jaxreason.rewards import Reward, RewardFunction
 from jaxreason.training.judging import checked, draw, judge_rows
-from jaxreason.types import Completions, Params, Sampler
+from jaxreason.training.prompt_rows import LENGTH_STEP, Widths, encode_prompts, join, padded
+from jaxreason.types import Params, Sampler
 
-LENGTH_STEP = 32
-"""Rows are padded to multiples of this, so that few programs are compiled."""
+__all__ = ["LENGTH_STEP", "PromptStream", "Rollout", "RolloutConfig", "RolloutSource"]
+__all__ += ["encode_prompts", "join"]
 
 
 @dataclass(frozen=True)
@@ -122,19 +123,22 @@ class PromptStream:
         seed: of the order.
         base: what else a run must find unchanged when it goes on, as plain JSON: the
             fingerprint of the model it started from, which is its reference.
+        data: what says which problems they are, as plain JSON.
     """
 
-    def __init__(self, count: int, rows: int, seed: int, base: Any = None) -> None:
+    def __init__(
+        self, count: int, rows: int, seed: int, base: Any = None, data: Any = None
+    ) -> None:
         if count < rows:
             raise InputError(
                 f"problems is {count}; a step samples from {rows} different ones, so there must "
                 "be at least as many"
             )
         self._count, self._rows, self._seed, self._position = count, rows, seed, 0
-        self._base = base
+        self._base, self._data = base, data
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return PromptStream(self._count, self._rows, self._seed, self._base)
+        return PromptStream(self._count, self._rows, self._seed, self._base, self._data)
 
     def __next__(self) -> dict[str, np.ndarray]:
         places = np.arange(self._position, self._position + self._rows)
@@ -150,6 +154,7 @@ class PromptStream:
             "position": self._position,
             "identity": [self._count, self._rows, self._seed],
             "base": self._base,
+            **({} if self._data is None else {"data": self._data}),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -169,46 +174,12 @@ class PromptStream:
                 "the base has other parameters than when the run began, so its reference would "
                 "change: restore the base as it was then, or start a new run"
             )
+        if state.get("data", self._data) != self._data:
+            raise InputError(
+                "the prompts are other ones than when the run began: restore the data as they "
+                "were then, or start a new run"
+            )
         self._position = state["position"]
-
-
-def encode_prompts(vocabulary: Any, problems: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Prompts `{tokens [B, T], lengths [B]}` int32, right-padded to a multiple of `LENGTH_STEP`."""
-    prompts = [vocabulary.encode_prompt(problem) for problem in problems]
-    lengths = np.array([prompt.size for prompt in prompts], np.int32)
-    width = LENGTH_STEP * -(-int(lengths.max()) // LENGTH_STEP)
-    tokens = np.full((len(prompts), width), vocabulary.pad, np.int32)
-    for row, prompt in enumerate(prompts):
-        tokens[row, : prompt.size] = prompt
-    return {"tokens": tokens, "lengths": lengths}
-
-
-def join(
-    prompts: Mapping[str, np.ndarray], completions: Completions, group: int, pad: int
-) -> dict[str, np.ndarray]:
-    """Each prompt with its completions as rows of one batch, the completions as targets."""
-    prompt_lengths = np.repeat(np.asarray(prompts["lengths"]), group)
-    lengths = np.asarray(completions.lengths)
-    rows, widest = len(lengths), int((prompt_lengths + lengths).max())
-    width = LENGTH_STEP * -(-widest // LENGTH_STEP)
-    column = np.arange(width)
-    ends = (prompt_lengths + lengths)[:, None]
-    in_completion = (column >= prompt_lengths[:, None]) & (column < ends)
-    tokens = np.full((rows, width), pad, np.int32)
-    repeated = np.repeat(prompts["tokens"], group, axis=0)
-    in_prompt = column < prompt_lengths[:, None]
-    held = min(width, repeated.shape[1])
-    tokens[:, :held] = np.where(in_prompt[:, :held], repeated[:, :held], pad)
-    drawn = np.asarray(completions.tokens)
-    source = np.clip(column - prompt_lengths[:, None], 0, drawn.shape[1] - 1)
-    tokens = np.where(in_completion, np.take_along_axis(drawn, source, axis=1), tokens)
-    real = column < ends
-    return {
-        "tokens": tokens,
-        "targets_mask": in_completion,
-        "segments": real.astype(np.int32),
-        "positions": np.where(real, column, 0).astype(np.int32),
-    }
 
 
 @dataclass(frozen=True)
@@ -223,6 +194,7 @@ class RolloutSource:
         vocabulary: `encode_prompt` and `pad`.
         mesh: devices the prompts are split over; None for one.
         measure: context manager by phase name, such as `Clock.measure`.
+        widths: to what prompts, and prompts with completions, are padded.
     """
 
     config: RolloutConfig
@@ -232,6 +204,7 @@ class RolloutSource:
     vocabulary: Any
     mesh: Mesh | None
     measure: Callable[[str], Any]
+    widths: Widths = padded
 
     def __call__(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
         """`config.prompts` groups, from the first of the given problems that qualify."""
@@ -261,7 +234,7 @@ class RolloutSource:
     def draw(self, params: Params, indices: np.ndarray, key: jax.Array) -> Rollout:
         """The completions of some problems."""
         problems = [self.problem(int(index)) for index in indices]
-        prompts = encode_prompts(self.vocabulary, problems)
+        prompts = encode_prompts(self.vocabulary, problems, self.widths)
         with self.measure("sampling"):
             completions = draw(self.sampler, params, prompts, key, self.mesh)
         group = self.config.group
@@ -269,7 +242,7 @@ class RolloutSource:
             answered = [problem for problem in problems for _ in range(group)]
             reward = judge_rows(checked(self.reward), answered, completions, self.mesh)
         return Rollout(
-            join(prompts, completions, group, self.vocabulary.pad),
+            join(prompts, completions, group, self.vocabulary.pad, self.widths),
             np.asarray(completions.finished),
             np.asarray(completions.log_probabilities).sum(axis=1),
             np.asarray(completions.lengths),

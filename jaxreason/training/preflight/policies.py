@@ -13,7 +13,6 @@ from jaxreason.sharding.rules import TRANSFORMER_RULES, match_rules
 from jaxreason.training.clock import Clock
 from jaxreason.training.flops import forward_flops_per_token, training_flops_per_token
 from jaxreason.training.parts import next_token_shapes
-from jaxreason.training.post_training import problem_source
 from jaxreason.training.preflight.programs import (
     Planned,
     batch_bytes,
@@ -24,7 +23,6 @@ from jaxreason.training.preflight.programs import (
 from jaxreason.training.reinforcement import OLD_NAMES
 from jaxreason.training.reinforcement_experiment import ReinforcementBuilder
 from jaxreason.training.rollouts import (
-    LENGTH_STEP,
     PromptStream,
     RolloutConfig,
     encode_prompts,
@@ -157,14 +155,17 @@ def reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     e, rollout = experiment, experiment.rollout
     e.check_rows(mesh)
     base = placed_base(e, mesh)
-    source = problem_source(base, e.problems, e.problem_changes)
-    program = ReinforcementBuilder(e, base, base.params, mesh, Clock(), source).program()
+    if hasattr(e, "longest_prompts"):
+        task, longest, prompts = e.longest_prompts(base)
+    else:
+        task = e.task(base)
+        chosen = first_problems(e.problems, rollout.prompts * rollout.oversample, e.train.seed)
+        problems = [task.source.problem(index) for index in chosen[: rollout.prompts]]
+        prompts = encode_prompts(task.source.vocabulary, problems)
+        longest = int(prompts["lengths"].max())
+    program = ReinforcementBuilder(e, base, base.params, mesh, Clock(), task).program()
     step: Any = program.step
-    chosen = first_problems(e.problems, rollout.prompts * rollout.oversample, e.train.seed)
-    problems = [source.problem(index) for index in chosen[: rollout.prompts]]
-    prompts = encode_prompts(source.vocabulary, problems)
-    longest = int(prompts["lengths"].max()) + rollout.max_new_tokens
-    length = LENGTH_STEP * -(-longest // LENGTH_STEP)
+    length = task.widths(longest + rollout.max_new_tokens)
     core = next_token_shapes(rollout.rows, length)
     held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
     windows = base.model.config.windows
