@@ -40,6 +40,9 @@ IMPLIED = {
     "model.lora": None,
     "optimizer.moments_dtype": "float32",
     "lora": None,
+    "decoding.remasking": "low_confidence",
+    "decoding.ban_eos": False,
+    "decoding.defer_eos": False,
 }
 """What holds in a run from before there was such a field."""
 

@@ -42,6 +42,10 @@ KINDS = {
         "jaxreason.training.diffusion.records_experiment",
         "RecordsExperiment",
     ),
+    "diffusion_language_reinforcement": (
+        "jaxreason.training.diffusion.language_experiment",
+        "DiffusionLanguageReinforcement",
+    ),
     "diffusion_reinforcement": (
         "jaxreason.training.diffusion.reinforcement_experiment",
         "DiffusionReinforcementExperiment",

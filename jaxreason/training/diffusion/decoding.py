@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from jaxreason.errors import InputError
 from jaxreason.models.attention import MaskMode
-from jaxreason.sampling.diffusion.config import TEXT_MASK_MODES, TextDiffusionConfig
+from jaxreason.sampling.diffusion.config import TEXT_MASK_MODES, Remasking, TextDiffusionConfig
 from jaxreason.sampling.diffusion.images import ImageDiffusionConfig
 
 
@@ -20,6 +20,9 @@ class DecodingConfig:
         threshold: reveal every token at least this probable as well (Fast-dLLM); None is off.
         cache: keys and values kept between steps, see `TextDiffusionConfig`.
         temperature: of words; 0 takes the most likely.
+        remasking: which words a step keeps, see `TextDiffusionConfig`, as for the next two.
+        ban_eos: never generate the end-of-sequence token.
+        defer_eos: keep end tokens last.
         image_steps: denoising steps of a picture.
         image_temperature: of picture tokens; 0 takes the most likely.
         choice_temperature: noise in the choice of which picture tokens to keep.
@@ -39,6 +42,9 @@ class DecodingConfig:
     image_temperature: float = 1.0
     choice_temperature: float = 1.0
     guidance: float = 0.0
+    remasking: Remasking = "low_confidence"
+    ban_eos: bool = False
+    defer_eos: bool = False
 
     def __post_init__(self) -> None:
         least = {"length": 0, "block": 0, "tokens_per_step": 1, "image_steps": 1}
@@ -75,6 +81,9 @@ class DecodingConfig:
             threshold=self.threshold,
             cache=self.cache,
             mask_mode=mode,
+            remasking=self.remasking,
+            ban_eos=self.ban_eos,
+            defer_eos=self.defer_eos,
         )
 
     def image(

@@ -133,6 +133,7 @@ class Asked(NamedTuple):
         reward: of answers; None where nothing is judged.
         mask_id: of the mask token.
         mask_mode: how padding is hidden when answers are scored.
+        watch: called with every rollout, see `DiffusionReinforcementStep`.
     """
 
     task: AnswerTask
@@ -141,6 +142,7 @@ class Asked(NamedTuple):
     reward: AnswerReward | Any
     mask_id: int
     mask_mode: MaskMode
+    watch: Any = None
 
 
 def policy_program(
@@ -177,7 +179,15 @@ def policy_program(
         e.rollout, asked.task, asked.sampler, asked.reward, mesh, clock.measure
     )
     step = DiffusionReinforcementStep(
-        rollouts, algorithm, scorers, update, reference, mesh, clock, e.train.accumulation
+        rollouts,
+        algorithm,
+        scorers,
+        update,
+        reference,
+        mesh,
+        clock,
+        e.train.accumulation,
+        asked.watch,
     )
     return Program(
         step,

@@ -102,6 +102,7 @@ class DiffusionReinforcementStep:
         clock: where the phases are measured.
         slices: parts in which the rows of a step are scored, one after the other, so that scoring
             needs no more memory than the micro-batches of an update.
+        watch: `(number of the step, indices of its problems, rollout)`, called with every rollout.
     """
 
     rollouts: DiffusionRollouts
@@ -112,6 +113,7 @@ class DiffusionReinforcementStep:
     mesh: Mesh | None
     clock: Clock
     slices: int = 1
+    watch: Callable[[int, np.ndarray, Rollout], None] | None = None
     called: bool = field(default=False, init=False)
 
     def is_compiled(self, batch: Any) -> bool:
@@ -126,6 +128,8 @@ class DiffusionReinforcementStep:
         key = jax.random.fold_in(jax.random.fold_in(state.key, number), 1)
         sample_key, noise_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
         rollout = self.rollouts(state.params, batch["problems"], sample_key)
+        if self.watch is not None:
+            self.watch(number, np.asarray(batch["problems"]), rollout)
         totals = rollout_metrics(rollout, self.rollouts.config.group)
         with self.clock.measure("scoring"), ambient(self.mesh):
             updates = self._score(state.params, rollout, noise_key)

@@ -1,0 +1,163 @@
+"""What a diffusion model of text is asked in, and what ends its answers: ids, tokenizer, layout."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from jaxreason.errors import InputError
+from jaxreason.tokens.chat import REASONING_INSTRUCTION, ChatTemplate
+from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
+from jaxreason.training.pretrained import tokenizer_of
+
+ChatLayout = Literal["template", "mmada"]
+LAYOUTS: tuple[str, ...] = get_args(ChatLayout)
+
+INSTRUCTIONS: Mapping[str, str] = {
+    "none": "",
+    "mmada": REASONING_INSTRUCTION,
+    "d1": (
+        "Respond in the following format:\n<reasoning>\n...\n</reasoning>\n<answer>\n...\n"
+        "</answer>\n"
+    ),
+}
+"""What is put before the question, by name; that of d1 is our wording of its two pairs of tags."""
+
+
+class TextIds(NamedTuple):
+    """Special ids of a diffusion model of text.
+
+    Attributes:
+        mask: stands for a token to be predicted.
+        eos: ends an answer, and fills up what follows it (LLaDA is trained to predict it there).
+        eot: ends a turn, and so an answer; None if not known.
+        size: number of ids the model has.
+    """
+
+    mask: int
+    eos: int
+    eot: int | None
+    size: int
+
+
+def text_ids(experiment: Any, path: str) -> TextIds:
+    """The special ids of a base.
+
+    Args:
+        experiment: what the base was trained as.
+        path: of the base, for messages.
+
+    Raises:
+        InputError: it is no masked-diffusion model over whole rows of text.
+    """
+    size = experiment.transformer().config.vocabulary_size
+    if experiment.kind == "imported":
+        return TextIds(experiment.mask, experiment.eos, experiment.eot, size)
+    if experiment.kind != "diffusion_records":
+        raise InputError(
+            f"base {path} was trained on {experiment.words()}; expected LLaDA or MMaDA weights, or "
+            "a run of masked diffusion on records that started from them"
+        )
+    if experiment.blocks.length:
+        raise InputError(
+            f"base {path} is a block-diffusion model (blocks.length {experiment.blocks.length}); "
+            "expected one of masked diffusion over whole rows"
+        )
+    ids = experiment.ids
+    return TextIds(ids.mask, ids.eos, ids.end_of_turn, size)
+
+
+def text_tokenizer(base: str, given: str, ids: TextIds) -> PretrainedTokenizer:
+    """The tokenizer of a base, or the one that was given for it.
+
+    Raises:
+        InputError: there is none, or it has other ids than the model.
+    """
+    if given:
+        tokenizer = PretrainedTokenizer(given)
+    else:
+        found = tokenizer_of(base)
+        if found is None:
+            raise InputError(
+                f"base {base} has no tokenizer.json; name the folder of its tokenizer: "
+                "--tokenizer FOLDER"
+            )
+        tokenizer = found
+    whose = given or base
+    if tokenizer.size > ids.size:
+        raise InputError(
+            f"the tokenizer of {whose} has {tokenizer.size} ids, the model of base {base} "
+            f"{ids.size}; expected the model's own tokenizer"
+        )
+    if tokenizer.eos is not None and tokenizer.eos not in (ids.eos, ids.eot):
+        raise InputError(
+            f"the tokenizer of {whose} ends a text with id {tokenizer.eos}, base {base} with "
+            f"{ids.eos}; expected the model's own tokenizer"
+        )
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class TextCoder:
+    """Messages as prompts, and answers as text.
+
+    Attributes:
+        tokenizer: of the model.
+        ids: of the model.
+        layout: "template": the tokenizer's chat template; "mmada": MMaDA's own, after a bos.
+        instruction: put before the first turn of the user.
+    """
+
+    tokenizer: PretrainedTokenizer
+    ids: TextIds
+    layout: ChatLayout
+    instruction: str
+
+    def prompt(self, messages: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """The ids of a prompt, int32 [n], up to where the answer begins.
+
+        Raises:
+            InputError: no turn of the user, messages that the layout cannot hold, or a text that
+                spells the mask.
+        """
+        turns = self._instructed(messages)
+        if self.layout == "template":
+            prompt = np.asarray(self.tokenizer.encode_chat(turns, prompt=True), np.int32)
+        else:
+            told = [(str(turn["role"]), _text(turn["content"])) for turn in turns]
+            body = self.tokenizer.encode(ChatTemplate().render(told, prompt=True))
+            prompt = np.concatenate([np.array([self._bos()], np.int32), body]).astype(np.int32)
+        if (prompt == self.ids.mask).any():
+            raise InputError("the prompt spells the mask token, which stands for nothing given")
+        return prompt
+
+    def _instructed(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        turns = [dict(message) for message in messages]
+        place = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), None)
+        if place is None:
+            raise InputError("the prompt has no turn of the user")
+        if self.instruction:
+            turns[place]["content"] = self.instruction + _text(turns[place]["content"])
+        return turns
+
+    def _bos(self) -> int:
+        if self.tokenizer.bos is None:
+            raise InputError("chat is 'mmada', which begins with a bos, and the tokenizer has none")
+        return self.tokenizer.bos
+
+    def answer(self, tokens: np.ndarray, length: int) -> str:
+        """The text of an answer of so many tokens, without its end token.
+
+        Ids that the tokenizer does not have, such as those of images, say nothing.
+        """
+        ids = np.asarray(tokens)[:length]
+        ends = [i for i in (self.ids.eos, self.ids.eot) if i is not None]
+        kept = ids[~np.isin(ids, ends) & (ids < self.tokenizer.size)]
+        return self.tokenizer.decode(kept)
+
+
+def _text(content: Any) -> str:
+    if not isinstance(content, str):
+        raise InputError(f"content is {type(content).__name__}; expected text")
+    return content
