@@ -8,7 +8,7 @@ from jaxreason.errors import InputError
 
 PACKINGS = ("packed", "buckets", "padded")
 LOSS_ON = ("completion", "all")
-OVERFLOWS = ("error", "drop")
+OVERFLOWS = ("error", "drop", "truncate_left", "truncate_right")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class BatchConfig:
             example goes where, so a run keeps it, and can then go on with any number of processes
             that divides it. 0 takes as many as the batch has shares when the run begins (one for
             each process whose devices hold rows of their own).
-        overflow: what to do about an example longer than `length`: "error" or "drop" (counted).
+        overflow: what to do about an example longer than `length`: "error"; "drop"; or cut off its
+            beginning ("truncate_left") or its end ("truncate_right"), and drop it if that leaves no
+            target. What is dropped and cut is counted.
         window: examples that wait to be packed in each stream; more fill better and start later.
     """
 

@@ -172,11 +172,13 @@ def assemble(
     """Lays the examples of a plan out as a batch.
 
     A token is a target where `loss_on` asks for it and something precedes it in its example: with
-    "completion" from `prompt_length` on, with "all" from the second token on.
+    "completion" where the example's `targets_mask` says so, or from `prompt_length` on; with "all"
+    from the second token on.
 
     Args:
         plan: rows of positions.
-        examples: position to `{"tokens": int32 [n], "prompt_length": int, ...}`.
+        examples: position to `{"tokens": int32 [n], "targets_mask": bool [n], ...}` or
+            `{"tokens": int32 [n], "prompt_length": int, ...}`.
         loss_on: "completion" or "all".
         pad_id: token id of the padding.
 
@@ -197,10 +199,19 @@ def assemble(
             example = examples[position]
             size = len(example["tokens"])
             stop = start + size
-            first_target = max(1, example["prompt_length"] if loss_on == "completion" else 1)
             batch["tokens"][row, start:stop] = example["tokens"]
-            batch["targets_mask"][row, start + first_target : stop] = True
+            batch["targets_mask"][row, start + 1 : stop] = targets_of(example, loss_on)[1:]
             batch["segments"][row, start:stop] = segment
             batch["positions"][row, start:stop] = counting[:size]
             start = stop
     return batch
+
+
+def targets_of(example: Mapping[str, Any], loss_on: str) -> np.ndarray:
+    """[n] bool: which tokens of an example `loss_on` asks for; see `assemble`."""
+    size = len(example["tokens"])
+    if loss_on == "all":
+        return np.ones(size, np.bool_)
+    if "targets_mask" in example:
+        return np.asarray(example["targets_mask"], np.bool_)
+    return np.arange(size) >= example["prompt_length"]

@@ -16,6 +16,7 @@ import numpy as np
 from grain.experimental import ThreadPrefetchDatasetIterator
 
 from jaxreason.data.batch_config import BatchConfig
+from jaxreason.data.orders import visiting_order
 from jaxreason.data.shares import check_share, check_streams, share_rows
 from jaxreason.data.streams import ExampleStream
 from jaxreason.errors import InputError
@@ -25,13 +26,19 @@ class Source(Protocol):
     """Random access to examples; `source[i]` depends on i alone.
 
     If it has an attribute `identity` (anything JSON can hold), a saved position is only accepted
-    by a source of equal identity.
+    by a source of equal identity. If it has a method `visit(position, seed) -> i`, that says which
+    example comes at a position of the stream, instead of a shuffle of all; `len(source)` positions
+    are an epoch then.
     """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        """`{"tokens": int32 [n], "prompt_length": int, "index": int, ...}`."""
+        """`{"tokens": int32 [n], "prompt_length": int, "index": int, ...}`.
+
+        Instead of `prompt_length` it may have `targets_mask` bool [n]: the tokens to learn. A
+        `part`, the name of the data set it comes from, is counted.
+        """
         ...
 
 
@@ -53,7 +60,8 @@ def training_batches(
     Iterators have `get_state` / `set_state` (plain JSON) and save themselves in an Orbax
     checkpoint; a restored iterator yields the same batches bit for bit, also from the middle of a
     row. The states of all shares, joined by `merge_states`, are good for any number of shares.
-    `dropped`, `examples` and `fill` of an iterator count what its own share was given.
+    `dropped`, `truncated`, `examples`, `parts` and `fill` of an iterator count what its own share
+    was given.
 
     Args:
         source: `len(source)` examples by index.
@@ -146,6 +154,20 @@ class TrainingIterator(grain.DatasetIterator):
         return self._total("dropped")
 
     @property
+    def truncated(self) -> int:
+        """Examples handed out of which something was cut off."""
+        return self._total("truncated")
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Examples handed out of each data set of a mixture, by its name."""
+        counts: dict[str, int] = {}
+        for stream in self._streams():
+            for name, count in stream.get("parts", {}).items():
+                counts[name] = counts.get(name, 0) + count
+        return counts
+
+    @property
     def examples(self) -> int:
         """Examples handed out."""
         return self._total("examples")
@@ -156,41 +178,11 @@ class TrainingIterator(grain.DatasetIterator):
         return self._total("tokens") / max(1, self._total("slots"))
 
     def _total(self, name: str) -> int:
+        return sum(stream.get(name, 0) for stream in self._streams())
+
+    def _streams(self) -> list[dict[str, Any]]:
         state = self.get_state()
-        parts = state["streams"].values() if "streams" in state else [state]
-        return sum(part[name] for part in parts)
-
-
-class _Shuffle(grain.MapDataset):
-    """A new order of the parent each epoch, all orders equally likely.
-
-    Grain's own operator walks a 16-bit cipher until it falls inside the data set (5 ms per example
-    of a set of five), and shuffles epoch e with seed + e, so that seeds share their orders.
-    """
-
-    def __init__(self, parent: grain.MapDataset, seed: int):
-        super().__init__(parent)
-        # A batch may hold examples of two epochs.
-        self._order = functools.lru_cache(maxsize=2)(
-            functools.partial(epoch_order, len(parent), seed)
-        )
-
-    def __len__(self) -> int:
-        return len(self._parent)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        epoch, place = divmod(index, len(self))
-        return self._parent[int(self._order(epoch)[place])]
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """[count] int64: the order in which an epoch visits its examples."""
-    # Raw bits of a counter-based generator: numpy keeps them the same from version to version,
-    # unlike `permutation`, so an old run can be resumed.
-    bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
-    return np.argsort(bits.random_raw(count), kind="stable")
+        return list(state["streams"].values()) if "streams" in state else [state]
 
 
 class _PlannedBatches(grain.IterDataset):
@@ -202,7 +194,7 @@ class _PlannedBatches(grain.IterDataset):
         super().__init__()
         self._config = config
         self._pad_id = pad_id
-        self._order = _Shuffle(grain.MapDataset.source(source), config.seed)
+        self._order = visiting_order(source, config.seed)
         check_streams(config.streams, share_count)
         self._own = share_rows("batch.streams", config.streams, share_index, share_count)
         self._last_batch = functools.cache(self._count_others)

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from jaxreason.data.batch_config import BatchConfig
-from jaxreason.data.packing import Plan, assemble
+from jaxreason.data.packing import Plan, assemble, targets_of
 from jaxreason.errors import FailureError, InputError
+
+COUNTS = ("position", "dropped", "truncated", "examples", "tokens", "slots")
+"""What a stream counts, as part of its state."""
 
 
 class ExampleStream:
@@ -38,7 +41,8 @@ class ExampleStream:
         self._pad_id = pad_id
         self._planner = config.planner()
         self._held: dict[int, Mapping[str, Any]] = {}
-        self._counts = {"position": 0, "dropped": 0, "examples": 0, "tokens": 0, "slots": 0}
+        self._counts = dict.fromkeys(COUNTS, 0)
+        self._parts: dict[str, int] = {}
         self._dropped_in_a_row = 0
         self._peeked: Mapping[str, Any] | None = None
 
@@ -61,7 +65,7 @@ class ExampleStream:
         batch = assemble(plan, self._held, loss_on=self._config.loss_on, pad_id=self._pad_id)
         self._release(plan)
         self._counts["slots"] += plan.row_count * plan.length
-        if self._config.overflow == "drop":
+        if self._config.overflow != "error":
             # What is dropped right after a batch counts with it, or the last would go uncounted.
             self._upcoming()
         return batch
@@ -82,21 +86,37 @@ class ExampleStream:
     def _release(self, plan: Plan) -> None:
         for position in (position for row in plan.rows for position in row):
             self._counts["examples"] += 1
-            self._counts["tokens"] += len(self._held.pop(position)["tokens"])
+            example = self._held.pop(position)
+            self._counts["tokens"] += len(example["tokens"])
+            self._counts["truncated"] += bool(example.get("cut"))
+            if "part" in example:
+                self._parts[example["part"]] = self._parts.get(example["part"], 0) + 1
 
     def _upcoming(self) -> Mapping[str, Any] | None:
         """The example at the position, moved on over dropped ones; None at the end."""
         while self._peeked is None and self._counts["position"] < self._length:
-            example = self._examples[self._counts["position"]]
+            example = self._cut(self._examples[self._counts["position"]])
             if self._fits(example):
                 self._peeked = example
             else:
                 self._counts["position"] += 1
         return self._peeked
 
+    def _cut(self, example: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An example that is too long without its beginning or end, where that is asked for."""
+        size, length = len(example["tokens"]), self._config.length
+        if size <= length or not self._config.overflow.startswith("truncate"):
+            return example
+        start = size - length if self._config.overflow == "truncate_left" else 0
+        kept = slice(start, start + length)
+        targets = targets_of(example, self._config.loss_on)[kept]
+        cut = {"tokens": example["tokens"][kept], "targets_mask": targets, "cut": True}
+        return {**example, **cut}
+
     def _fits(self, example: Mapping[str, Any]) -> bool:
         size, length = len(example["tokens"]), self._config.length
-        if size <= length:
+        hollow = "cut" in example and not example["targets_mask"][1:].any()
+        if size <= length and not hollow:
             self._dropped_in_a_row = 0
             return True
         if self._config.overflow == "error":
@@ -110,22 +130,25 @@ class ExampleStream:
         if self._dropped_in_a_row >= min(2 * self._epoch_length, self._length):
             raise InputError(
                 f"none of the {self._epoch_length} examples fits into length {length}; the last "
-                f"one has {size} tokens"
+                + (f"one has {size} tokens" if size > length else "one has no target left, cut off")
             )
         return False
 
     def get_state(self) -> dict[str, Any]:
         """Counts, position, and the examples that wait; plain JSON."""
-        return {**self._counts, "planner": self._planner.get_state()}
+        parts = {"parts": dict(self._parts)} if self._parts else {}
+        return {**self._counts, **parts, "planner": self._planner.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a saved state."""
-        self._counts = {name: state[name] for name in self._counts}
+        # Older states do not say what was cut: nothing was.
+        self._counts = {"truncated": 0} | {name: state[name] for name in COUNTS if name in state}
+        self._parts = dict(state.get("parts", {}))
         self._dropped_in_a_row = 0
         self._peeked = None
         held = (row for rows in state["planner"].values() for row in rows)
         positions = [position for row in held for position in row]
-        self._held = {position: self._examples[position] for position in positions}
+        self._held = {position: self._cut(self._examples[position]) for position in positions}
         self._planner = self._config.planner()
         self._planner.set_state(
             state["planner"], lambda position: len(self._held[position]["tokens"])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxreason.data.pipeline import epoch_order
+from jaxreason.data.orders import epoch_order
 from jaxreason.errors import InputError
 from jaxreason.training.rollouts import LENGTH_STEP, Rollout
 from jaxreason.types import Params

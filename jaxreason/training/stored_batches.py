@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.data.pipeline import epoch_order
+from jaxreason.data.orders import epoch_order
 from jaxreason.data.shares import share_rows
 from jaxreason.errors import FailureError, InputError, disk_errors
 from jaxreason.paths import is_local, put_whole

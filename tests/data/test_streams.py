@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stub_source import StubSource
 
-from jaxreason.data.pipeline import epoch_order, training_batches
+from jaxreason.data.orders import epoch_order
+from jaxreason.data.pipeline import training_batches
 from jaxreason.data.streams import merge_states
 from jaxreason.errors import FailureError, InputError
 

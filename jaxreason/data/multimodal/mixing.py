@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
-from jaxreason.data.pipeline import TrainingBatches, epoch_order
+from jaxreason.data.orders import epoch_order
+from jaxreason.data.pipeline import TrainingBatches
 from jaxreason.data.shares import share_rows
 from jaxreason.errors import InputError
 from jaxreason.tokens.layouts import TASKS, LayoutConfig, LayoutRow

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from jaxreason.data.pipeline import epoch_order
+from jaxreason.data.orders import epoch_order
 from jaxreason.data.shares import share_rows
 from jaxreason.errors import InputError
 from jaxreason.mazes.generators import SPLITS, MazeConfig, generate_solved_batch
