@@ -11,7 +11,9 @@ DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 """Of the red, green and blue of OpenAI's training pictures, in 0..1 (also ImageReward's)."""
 
 
-def clip_pixels(pictures: Sequence[np.ndarray] | np.ndarray, size: int) -> np.ndarray:
+def clip_pixels(
+    pictures: Sequence[np.ndarray] | np.ndarray, size: int, *, round_middle: bool = False
+) -> np.ndarray:
     """Normalised pixels [n, size, size, 3] float32.
 
     The shorter side becomes `size` (Pillow's bicubic filter), the middle square is cut out.
@@ -19,16 +21,21 @@ def clip_pixels(pictures: Sequence[np.ndarray] | np.ndarray, size: int) -> np.nd
     Args:
         pictures: uint8 [rows, columns, 3] each, of any size.
         size: `image_size` of the model.
+        round_middle: where the middle is no whole pixel, it is rounded to the nearest (the even one
+            of two), as torchvision does, and ImageReward with it; else down, as transformers does.
 
     Raises:
         InputError: a picture that is not RGB in whole bytes, or none at all.
     """
     if len(pictures) == 0:
         raise InputError("there is no picture; expected at least one")
-    return np.stack([_pixels(np.asarray(picture), i, size) for i, picture in enumerate(pictures)])
+    found = [
+        _pixels(np.asarray(picture), i, size, round_middle) for i, picture in enumerate(pictures)
+    ]
+    return np.stack(found)
 
 
-def _pixels(picture: np.ndarray, index: int, size: int) -> np.ndarray:
+def _pixels(picture: np.ndarray, index: int, size: int, round_middle: bool) -> np.ndarray:
     from PIL import Image
 
     if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
@@ -40,6 +47,6 @@ def _pixels(picture: np.ndarray, index: int, size: int) -> np.ndarray:
     # the longer side is rounded down, as transformers does
     new = (size * columns // shorter, size * rows // shorter)
     resized = Image.fromarray(picture).resize(new, Image.Resampling.BICUBIC)
-    left, top = (new[0] - size) // 2, (new[1] - size) // 2
+    left, top = (round((side - size) / 2) if round_middle else (side - size) // 2 for side in new)
     square = np.asarray(resized)[top : top + size, left : left + size]
     return (square.astype(np.float32) / 255 - MEAN) / DEVIATION

@@ -82,6 +82,10 @@ class RewardHead:
         numbers = [2 * i for i in range(len(self.widths))]
         return [f"mlp.layers.{i}" for i in [*numbers, (numbers[-1] if numbers else -1) + 1]]
 
+    def published_layers(self) -> list[tuple[str, tuple[int, int]]]:
+        """Name of each published layer, with its inputs and outputs."""
+        return list(zip(self._names(), self._sizes(), strict=True))
+
     def from_published(self, weights: Mapping[str, NDArray]) -> Params:
         """Our parameters from `mlp.layers.N.weight` and `.bias`; other parts are not read.
 
@@ -97,7 +101,7 @@ class RewardHead:
                 f"ImageReward weights {'hold' if unknown else 'lack'} {name!r}; a head of widths "
                 f"{self.widths} has {sorted(expected)}"
             )
-        for i, (name, sizes) in enumerate(zip(self._names(), self._sizes(), strict=True)):
+        for i, (name, sizes) in enumerate(self.published_layers()):
             kernel = np.asarray(weights[f"{name}.weight"]).T
             bias = np.asarray(weights[f"{name}.bias"])
             if kernel.shape != sizes or bias.shape != sizes[1:]:

@@ -5,6 +5,7 @@ the classifier of colours are run elsewhere (the official ones are Mask2Former a
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,8 @@ class Detection(NamedTuple):
     colour: str | None = None
 
 
-class Wanted(NamedTuple):
+@dataclass(frozen=True)
+class Wanted:
     """One clause of a prompt.
 
     Attributes:
