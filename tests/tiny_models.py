@@ -1,5 +1,6 @@
 """Folders as published language models come in, with tiny random models; no torch."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ _FAMILIES = {
     "qwen3": {"qk_norm": True, "head_size": 8, "rope_base": 1e6},
     "llama": {"tied": False, "norm_epsilon": 1e-5},
     "mistral": {"tied": False, "norm_epsilon": 1e-5, "window": 24},
+}
+_LLADA = {
+    "tied": False,
+    "kv_heads": 4,
+    "rope_base": 5e5,
+    "norm_epsilon": 1e-5,
+    "attention": "bidirectional",
 }
 _CHATS = {"qwen2": "qwen", "qwen3": "qwen3", "llama": "llama3", "mistral": "mistral"}
 # No token ends a text unless the tokenizer's files or the caller say so.
@@ -62,6 +70,9 @@ def write_tiny_model(
 
     `settings` are fields of config.json besides the shape, `sizes` fields of `TransformerConfig`.
     """
+    if family == "llada":
+        _write_tiny_llada(folder, seed, tokenizer, dtype, settings, shard_bytes, sizes)
+        return
     config = tiny_config(family, **sizes)
     shape = PretrainedShape(config, family, {**_SETTINGS, **(settings or {})})
     params = tiny_params(config, seed)
@@ -70,3 +81,36 @@ def write_tiny_model(
         import tiny_tokenizers  # needs the library `tokenizers`
 
         tiny_tokenizers.write_tiny_tokenizer(folder, chat=_CHATS[family])
+
+
+def _write_tiny_llada(
+    folder: str | Path,
+    seed: int,
+    tokenizer: bool,
+    dtype: Any,
+    settings: dict[str, Any] | None,
+    shard_bytes: int,
+    sizes: dict[str, Any],
+) -> None:
+    """A masked diffusion model over the tiny tokenizer's ids, which LLaDA's files do not tell."""
+    import tiny_tokenizers
+    from tokenizers import Tokenizer
+
+    from jaxreason.weights.llada import LladaMetadata, export_llada
+
+    config = TransformerConfig(**{**_SIZES, **_LLADA, **sizes})
+    with tempfile.TemporaryDirectory() as place:
+        tiny_tokenizers.write_tiny_tokenizer(place, chat="llada")
+        known = Tokenizer.from_file(f"{place}/tokenizer.json")
+    ids = [known.token_to_id(f"<|{name}|>") for name in ("mdm_mask", "endoftext", "eot_id")]
+    export_llada(
+        tiny_params(config, seed),
+        folder,
+        config,
+        metadata=LladaMetadata(mask=ids[0], eos=ids[1], eot=ids[2]),
+        dtype=dtype,
+        settings=settings,
+        shard_bytes=shard_bytes,
+    )
+    if tokenizer:
+        tiny_tokenizers.write_tiny_tokenizer(folder, chat="llada")

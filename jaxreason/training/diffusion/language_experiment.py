@@ -182,6 +182,20 @@ class DiffusionLanguageReinforcement(DiffusionPolicyTraining):
         sampler, steps = language_sampler(base.model, task.coder, self.decoding, self.rollout.group)
         return Asked(task, sampler, steps, reward, task.coder.ids.mask, "bool", watch)
 
+    def planned(self, base: Run) -> tuple[Asked, dict[str, Any]]:
+        """What is compiled ahead: the policy, and prompts as long as they may be.
+
+        Raises:
+            InputError: a base that is no diffusion model of text.
+        """
+        nobody: Any = None  # nothing is encoded here
+        coder = TextCoder(nobody, text_ids(base.experiment, self.base), self.chat, "")
+        task = LanguageAnswers([], coder, self.prompt_length)
+        count, length = self.rollout.prompts, self.prompt_length
+        tokens = np.full((count, length), coder.ids.eos, np.int32)
+        prompts = {"tokens": tokens, "lengths": np.full(count, length, np.int32)}
+        return self.asked(base, task, None), prompts
+
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
         """Train in a run directory, or go on with what is there.
 

@@ -1,16 +1,13 @@
 """Reinforcement learning of a trained diffusion policy on its maze world, as one record."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jax.sharding import Mesh
-
 from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS, TASKS_OF_WORLD
 from jaxreason.data.multimodal.maze_world import MazeWorldSource
 from jaxreason.errors import InputError
-from jaxreason.rewards import Reward
 from jaxreason.rewards.maze_world import TEXT_WEIGHTS
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.kept_codec import keep_codec
@@ -29,11 +26,10 @@ from jaxreason.training.diffusion.reward_models import picture_scores
 from jaxreason.training.diffusion.rollouts import MazeAnswers, sampler_of
 from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.loop import TrainResult
-from jaxreason.training.program import Program, run_program
+from jaxreason.training.program import run_program
 from jaxreason.training.rollouts import PromptStream
 from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import Run
-from jaxreason.types import Params
 
 PICTURE_WEIGHTS: Mapping[str, float] = {"correct": 1.0}
 """A picture earns all or nothing."""
@@ -51,8 +47,10 @@ class DiffusionReinforcementExperiment(DiffusionPolicyTraining):
         reward: verdict to weight, see `MazeWorldSource.judge`; without any, 2.0 for a correct
             answer and 0.5 for its format (MMaDA), and for pictures 1 for a correct one. Pictures
             may also be scored against their text by `clip` and `colour_words`, on a scale of 100,
-            see `jaxreason.training.diffusion.reward_models`: {"correct": 1, "colour_words": 0.001}.
+            and by `image_reward`, see `jaxreason.training.diffusion.reward_models`:
+            {"correct": 1, "colour_words": 0.001}.
         clip_folder: a published CLIP as `clip`; "" trains one for the mazes at the start.
+        image_reward_folder: the published ImageReward as `image_reward`.
         held_out: mazes of the validation split answered at every evaluation, greedily and sampled.
 
     The other fields are those of `DiffusionPolicyTraining`.
@@ -63,6 +61,7 @@ class DiffusionReinforcementExperiment(DiffusionPolicyTraining):
     problem_changes: dict[str, str] = field(default_factory=dict)
     reward: dict[str, float] = field(default_factory=dict)
     clip_folder: str = ""
+    image_reward_folder: str = ""
     held_out: int = 200
 
     kind = "diffusion_reinforcement"
@@ -78,10 +77,11 @@ class DiffusionReinforcementExperiment(DiffusionPolicyTraining):
         self.check_temperature("image_temperature" if self.task in PICTURE_TASKS else "temperature")
 
     def as_json(self) -> dict[str, Any]:
-        """What config.json holds of the fields, a folder of CLIP only where there is one."""
+        """What config.json holds of the fields, folders of reward models only where there are."""
         document = super().as_json()
-        if not self.clip_folder:
-            del document["clip_folder"]
+        for name in ("clip_folder", "image_reward_folder"):
+            if not document[name]:
+                del document[name]
         return document
 
     def weights(self) -> Mapping[str, float]:
@@ -104,7 +104,8 @@ class DiffusionReinforcementExperiment(DiffusionPolicyTraining):
         self.check_rows(mesh)
         clock = Clock()
         source = world_source(base, self.problems, self.problem_changes)
-        scores = picture_scores(source, self.task, self.weights(), self.clip_folder)
+        folders = self.clip_folder, self.image_reward_folder
+        scores = picture_scores(source, self.task, self.weights(), *folders)
         reward = answer_reward(source, self.task, self.weights(), scores)
         params = self.initial_params(base)
         if base.experiment.tokenizer:
@@ -114,7 +115,7 @@ class DiffusionReinforcementExperiment(DiffusionPolicyTraining):
         )
         return run_program(
             run_directory,
-            diffusion_program(self, base, params, source, reward, mesh, clock),
+            policy_program(self, base.model, params, self.asked(base, source, reward), mesh, clock),
             optimizer_config=self.optimizer,
             train_config=self.train,
             batches=stream,
@@ -135,22 +136,23 @@ class DiffusionReinforcementExperiment(DiffusionPolicyTraining):
             progress=progress,
         )
 
+    def asked(self, base: Run, source: MazeWorldSource, reward: Any) -> Asked:
+        """What the policy is asked, and how it answers."""
+        mode = base.experiment.objective.mask_mode
+        sampler, steps = sampler_of(
+            base.model, source, self.task, self.decoding, self.rollout.group, mode
+        )
+        task = MazeAnswers(source, self.task)
+        return Asked(task, sampler, steps, reward, source.vocabulary.ids.mask, mode)
 
-def diffusion_program(
-    e: DiffusionReinforcementExperiment,
-    base: Run,
-    params: Params,
-    source: MazeWorldSource,
-    reward: Callable[[Sequence[Any], Any], Reward],
-    mesh: Mesh | None,
-    clock: Clock,
-) -> Program:
-    """The step of the algorithm, and the state it starts from.
+    def planned(self, base: Run) -> tuple[Asked, dict[str, Any]]:
+        """What is compiled ahead: the policy, and prompts of the first step's shape.
 
-    Parameters may be shapes; then only `abstract` may be called, and there is no reference.
-    """
-    mode = base.experiment.objective.mask_mode
-    sampler, steps = sampler_of(base.model, source, e.task, e.decoding, e.rollout.group, mode)
-    task = MazeAnswers(source, e.task)
-    asked = Asked(task, sampler, steps, reward, source.vocabulary.ids.mask, mode)
-    return policy_program(e, base.model, params, asked, mesh, clock)
+        Raises:
+            InputError: fields that do not fit the base.
+        """
+        check_base(base, self.base, self.task)
+        source = world_source(base, self.problems, self.problem_changes)
+        asked = self.asked(base, source, None)
+        stream = PromptStream(self.problems, self.rollout.prompts, self.train.seed)
+        return asked, asked.task.prompts(next(stream)["problems"].tolist())

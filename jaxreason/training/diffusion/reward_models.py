@@ -12,20 +12,26 @@ from jaxreason.mazes.astar import search
 from jaxreason.mazes.problem import Problem
 from jaxreason.mazes.rasters import CELL_CLASSES, COLOURS, cell_classes
 from jaxreason.rewards.image_text import Scorer, colour_words_scorer, image_text_reward
+from jaxreason.training.diffusion.image_reward_scorer import load_image_reward_scorer
 from jaxreason.training.diffusion.maze_clip import MazeClipConfig, train_maze_clip
 from jaxreason.training.diffusion.picture_scorers import load_clip_scorer
 
-PICTURE_SCORES = ("clip", "colour_words")
+PICTURE_SCORES = ("clip", "colour_words", "image_reward")
 """`clip`: 100 times the cosine of a CLIP, the maze world's own unless a folder of another is given.
 `colour_words`: 100 times the cosine between the colours of the picture and of the true one, which
-needs no weights and knows nothing of places."""
+needs no weights and knows nothing of places.
+`image_reward`: that of a folder with the published model, on its own scale."""
 
 PictureScores = Callable[[Sequence[Any], Any], Mapping[str, np.ndarray]]
 """`(problems, codes [B, N]) -> name to [B] float32`."""
 
 
 def picture_scores(
-    source: MazeWorldSource, task: str, weights: Mapping[str, float], clip_folder: str = ""
+    source: MazeWorldSource,
+    task: str,
+    weights: Mapping[str, float],
+    clip_folder: str = "",
+    image_reward_folder: str = "",
 ) -> PictureScores | None:
     """The scores that have a weight; None if none has.
 
@@ -36,31 +42,38 @@ def picture_scores(
         task: "draw_maze" or "draw_solution".
         weights: name to weight; names that are no scores are left to the judge.
         clip_folder: a published CLIP, see `load_clip_scorer`; "" trains one.
+        image_reward_folder: the published ImageReward, see `load_image_reward_scorer`.
 
     Raises:
         InputError: a score that is absent or not of this task, a folder without its weight or
             without a CLIP, or a world for which none can be trained.
     """
-    if "image_reward" in weights:
-        raise InputError(
-            f"reward image_reward is {weights['image_reward']}, but the reward model is absent; "
-            f"expected some of {', '.join(PICTURE_SCORES)} beside the exact verdicts"
-        )
     names = [name for name in PICTURE_SCORES if name in weights]
     if names and task not in PICTURE_TASKS:
         raise InputError(
             f"reward {names[0]} is {weights[names[0]]}, but task {task!r} is answered in words; "
-            f"{' and '.join(PICTURE_SCORES)} score pictures"
+            f"{', '.join(PICTURE_SCORES)} score pictures"
         )
-    if clip_folder and "clip" not in names:
-        raise InputError(f"clip_folder is {clip_folder!r}, but reward has no weight for clip")
+    folders = {"clip": clip_folder, "image_reward": image_reward_folder}
+    for name, folder in folders.items():
+        if folder and name not in names:
+            raise InputError(f"{name}_folder is {folder!r}, but reward has no weight for {name}")
+    if "image_reward" in names and not image_reward_folder:
+        raise InputError(
+            f"reward image_reward is {weights['image_reward']}, but the reward model is absent; "
+            "expected image_reward_folder to name the folder of its weights"
+        )
     if not names:
         return None
     rewards = []
     for name in names:
-        scorer, describe = (
-            _colour_words(task) if name == "colour_words" else _clip(source, task, clip_folder)
-        )
+        if name == "colour_words":
+            scorer, describe = _colour_words(task)
+        elif name == "clip":
+            scorer, describe = _clip(source, task, clip_folder)
+        else:
+            scorer = load_image_reward_scorer(image_reward_folder)
+            describe = _question(source, task)
         rewards.append(image_text_reward({name: scorer}, 1.0, describe))
 
     def score(problems: Sequence[Any], codes: Any) -> Mapping[str, np.ndarray]:
@@ -89,11 +102,7 @@ def _clip(
 ) -> tuple[Scorer, Callable[[Problem], str]]:
     """A CLIP and the question of the task as its text."""
     if folder:
-
-        def describe(problem: Problem) -> str:
-            return source.vocabulary.decode(source.sentences.question(task, problem, chat=False))
-
-        return load_clip_scorer(folder), describe
+        return load_clip_scorer(folder), _question(source, task)
     if source.world.description == "list":
         raise InputError(
             "reward clip cannot be trained on a world with description 'list': held-out mazes may "
@@ -103,3 +112,10 @@ def _clip(
     batch = min(default.batch, len(source))
     clip = train_maze_clip(source, MazeClipConfig(task=task, batch=batch))
     return clip.scorer(), clip.describe
+
+
+def _question(source: MazeWorldSource, task: Any) -> Callable[[Problem], str]:
+    def describe(problem: Problem) -> str:
+        return source.vocabulary.decode(source.sentences.question(task, problem, chat=False))
+
+    return describe

@@ -7,17 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxreason.data.multimodal.maze_tasks import PICTURE_TASKS
 from jaxreason.training.clock import Clock
-from jaxreason.training.diffusion.reinforcement_experiment import diffusion_program
-from jaxreason.training.diffusion.reinforcement_task import check_base, world_source
-from jaxreason.training.diffusion.rollouts import widen_prompts
+from jaxreason.training.diffusion.policy_training import policy_program
 from jaxreason.training.flops import forward_flops_per_token, training_flops_per_token
 from jaxreason.training.preflight.policies import (
     Held,
     Shapes,
     base_bytes,
-    first_problems,
     placed_base,
     shape,
     split_rows,
@@ -26,25 +22,22 @@ from jaxreason.training.preflight.programs import Planned, update_program
 
 
 def diffusion_reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
-    """What a step of a `DiffusionReinforcementExperiment` calls; prompts are the first step's.
+    """What a step of a `DiffusionPolicyTraining` calls; mazes are the first step's, questions in
+    words as long as they may be.
 
     Raises:
         InputError: no base, or fields that do not fit it or the mesh.
     """
-    e, rollout, drawing = experiment, experiment.rollout, experiment.task in PICTURE_TASKS
+    e, rollout = experiment, experiment.rollout
     e.check_rows(mesh)
     base = placed_base(e, mesh)
-    check_base(base, e.base, e.task)
-    source = world_source(base, e.problems, e.problem_changes)
-    reward: Any = None  # nothing is judged here
-    program = diffusion_program(e, base, base.params, source, reward, mesh, Clock())
+    asked, prompts = e.planned(base)
+    program = policy_program(e, base.model, base.params, asked, mesh, Clock())
     step: Any = program.step
-    prompts = source.prompts(first_problems(e.problems, rollout.prompts, e.train.seed), e.task)
-    if not drawing:
-        prompts = widen_prompts(prompts, source.vocabulary.ids.pad)
     key = jax.eval_shape(lambda: jax.random.key(0))
     answers = jax.eval_shape(step.rollouts.sampler, base.params, prompts, key)
-    length = prompts["tokens"].shape[1] + (0 if drawing else answers.tokens.shape[1])
+    room = 0 if "image" in prompts else answers.tokens.shape[1]
+    length = prompts["tokens"].shape[1] + room
     held = Held(mesh, program.abstract(), base_bytes(e, base, mesh))
     per_token = training_flops_per_token(base.params, length, causal=False)
     forward_each = forward_flops_per_token(base.params, length, causal=False)

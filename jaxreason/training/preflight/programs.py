@@ -68,7 +68,7 @@ def _programs(experiment: Any, mesh: Mesh) -> list[Planned]:
         from jaxreason.training.preflight.policies import reinforcement_programs
 
         return reinforcement_programs(experiment, mesh)
-    if experiment.kind == "diffusion_reinforcement":
+    if experiment.kind in ("diffusion_reinforcement", "diffusion_language_reinforcement"):
         from jaxreason.training.preflight.diffusion_policies import (
             diffusion_reinforcement_programs,
         )
