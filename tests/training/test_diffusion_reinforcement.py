@@ -241,7 +241,7 @@ def test_bad_fields_are_named_before_anything_is_loaded(fields, message):
         ({"reward": {"clip": 0.1}}, "reward clip is 0.1, but task 'plan' is answered in words"),
         (
             {"task": "draw_solution", "reward": {"image_reward": 0.1}},
-            "the reward model is absent; expected some of clip, colour_words",
+            "the reward model is absent; expected image_reward_folder",
         ),
         (
             {"task": "draw_solution", "clip_folder": "clip"},
@@ -250,6 +250,10 @@ def test_bad_fields_are_named_before_anything_is_loaded(fields, message):
         (
             {"task": "draw_solution", "reward": {"clip": 1.0}, "clip_folder": "nowhere"},
             "the reward model is absent: nowhere is no folder",
+        ),
+        (
+            {"task": "draw_solution", "reward": {"image_reward": 1}, "image_reward_folder": "none"},
+            "the reward model is absent: none is no folder",
         ),
         ({"reward": {"beauty": 0.1}}, "'beauty'"),
         ({"problem_changes": {"width": "4"}}, "a 4x3 maze needs"),

@@ -56,7 +56,7 @@ def test_without_a_weight_there_is_no_score():
 def test_what_is_absent_is_named(tmp_path):
     listed = MazeWorldSource(MazeWorld(width=3, height=3, count=6, description="list"))
     for source, task, weights, folder, message in (
-        (SOURCE, "draw_maze", {"image_reward": 1.0}, "", "expected some of clip, colour_words"),
+        (SOURCE, "draw_maze", {"image_reward": 1.0}, "", "expected image_reward_folder to name"),
         (SOURCE, "plan", {"colour_words": 1.0}, "", "task 'plan' is answered in words"),
         (SOURCE, "draw_maze", {"correct": 1.0}, "x", "clip_folder is 'x'"),
         (SOURCE, "draw_maze", {"clip": 1.0}, str(tmp_path / "no"), "the reward model is absent"),
