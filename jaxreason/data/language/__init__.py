@@ -20,6 +20,8 @@ _HOMES = {
     "PromptSource": "source",
     "language_source": "source",
     "prompt_source": "source",
+    "mixed_source": "mixtures",
+    "open_sources": "mixtures",
     "pair_arrays": "pairs",
 }
 
