@@ -1,11 +1,10 @@
-"""Freeze, shrink and watch single weights in a plain optax and flax script.
+"""Guide: freeze, shrink and watch single weights in your own optax and flax script.
 
-Command: `python experiments/subnetworks/compose.py`
+    python experiments/guides/freeze_weights.py
+
 Of this package only `jaxreason.masks` is used: a small flax network learns a function of 16 numbers
-while 5 % of its weights may change. Shows that the other weights keep every bit under AdamW with
-weight decay, that `compact` gives the same weights with a fraction of the optimizer state, and how
-sparse an update looks when the same float32 weights are read in float32 and in bfloat16.
-Hardware: any; seconds on a CPU, most of them compilation.
+while 5 % of its weights may change. Seconds on a CPU, most of them compilation. To put it into
+your project: keep your optimizer, wrap it as in `main`, and leave your training step as it is.
 """
 
 from typing import Any
@@ -52,9 +51,13 @@ def main():
     x = jax.random.normal(jax.random.key(0), (256, 16))
     y = jnp.sin(x[:, 0]) * x[:, 1]
     params = network.init(jax.random.key(1), x)["params"]
+    # A mask is a tree like the parameters, True where a weight may change: at random here, or from
+    # `magnitude`, `gradient_mask`, `difference(before, after)`, `by_layer`, a file (`load_mask`).
     mask = masks.random_mask(jax.random.key(2), params, 0.05)
     print(masks.density(mask), end="\n\n")
 
+    # `freeze_outside` masks what the optimizer says, weight decay and momentum included, so the
+    # other weights keep every bit.
     adamw = optax.adamw(1e-2, weight_decay=0.1)
     trained, state, losses = train(masks.freeze_outside(adamw, mask), params, x, y)
     leaked = masks.density(
@@ -62,11 +65,13 @@ def main():
     ).active
     print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; frozen weights that changed a bit: {leaked}")
 
+    # `compact` gives the same weights with optimizer state for the active ones alone.
     same, small_state, _ = train(masks.compact(adamw, mask), params, x, y)
     differing = masks.density(masks.difference(trained, same, allow_empty=True)).active
     print(f"optimizer state: {size_of(state):,} bytes, compact {size_of(small_state):,} bytes")
     print(f"weights that compact trained differently: {differing}")
 
+    # The same float32 update looks sparse when it is read in bfloat16: small steps round away.
     for dtype in ("float32", "bfloat16"):
         optimizer = optax.chain(optax.adamw(1e-6), masks.track_updates(dtype))
         _, state, _ = train(optimizer, params, x, y)

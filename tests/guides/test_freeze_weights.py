@@ -5,7 +5,7 @@ import re
 import runpy
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "subnetworks" / "compose.py"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "guides" / "freeze_weights.py"
 
 
 def test_the_script_shows_what_it_says(capsys):
