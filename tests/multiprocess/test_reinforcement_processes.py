@@ -68,6 +68,7 @@ def compare(bases, directory, method):
     return printed
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does_and_each_judges_half(bases, tmp_path):
     first, second, alone = compare(bases, tmp_path, "grpo")
     assert alone["judged"] == [16, 16]

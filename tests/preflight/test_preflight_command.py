@@ -65,8 +65,8 @@ class TestCompiled:
         ("text", "name", "slices", "devices"),
         [
             (MAZE, "v5e-4", 2, 8),
-            (MAZE, "v5p-16", 1, 8),
-            (DIFFUSION, "v5e-4", 1, 4),
+            pytest.param(MAZE, "v5p-16", 1, 8, marks=pytest.mark.slow),
+            pytest.param(DIFFUSION, "v5e-4", 1, 4, marks=pytest.mark.slow),
             (DIFFUSION, "v5p-16", 1, 8),
         ],
     )

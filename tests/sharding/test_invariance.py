@@ -30,7 +30,7 @@ def in_own_process(cases):
     return [json.loads(line) for line in ended.stdout.splitlines()], ended.stderr
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_meshes_agree_and_nothing_is_silently_replicated(tied):
     cases = [{"fsdp": fsdp, "tensor": tensor, "tied": tied} for fsdp, tensor in MESHES]
     found, said = in_own_process(cases)

@@ -74,7 +74,7 @@ def assert_equal(first, second):
     ("task", "method", "rollout"),
     [
         ("plan", "unigrpo", {"minibatches": 2}),
-        ("draw_solution", "vrpo", {}),
+        pytest.param("draw_solution", "vrpo", {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_run_cut_after_any_step_continues_to_the_same_bits(base, tmp_path, task, method, rollout):
@@ -105,6 +105,7 @@ def test_a_run_cut_after_any_step_continues_to_the_same_bits(base, tmp_path, tas
     assert max(jax.tree.leaves(moved)) > 0
 
 
+@pytest.mark.slow
 def test_a_mesh_gives_the_same_rollouts_and_nearly_the_same_parameters(base, tmp_path, monkeypatch):
     # Adam with a tiny eps would turn rounding in tiny gradients into whole steps.
     fields = {"train": {"steps": 2}, "eps": 0.1}

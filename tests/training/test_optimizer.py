@@ -108,7 +108,7 @@ def test_muon_moves_every_matrix_by_the_same_singular_value():
     gradients = jax.tree.map(
         lambda x: jax.random.normal(jax.random.key(x.size), x.shape), dict(params)
     )
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    updates, _ = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
     inputs = {"query": 32, "key": 32, "value": 32, "output": 64, "gate": 32, "up": 32, "down": 48}
     for name, rows in inputs.items():
         for update in np.asarray(updates["layers"][name]):

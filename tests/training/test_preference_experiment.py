@@ -66,7 +66,12 @@ def assert_equal(first, second):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(first), jax.device_get(second))
 
 
-@pytest.mark.parametrize("method", METHODS)
+SLOW = ("dpo_norm", "ipo", "orpo", "simpo")  # their losses and gradients are tested on their own
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=[pytest.mark.slow] if m in SLOW else []) for m in METHODS]
+)
 def test_a_method_learns_what_it_is_meant_to(base, tmp_path, method):
     """On all of its training data: less loss, a larger margin or gap of rewards."""
     whole = experiment(base, method)
@@ -90,7 +95,10 @@ def test_a_method_learns_what_it_is_meant_to(base, tmp_path, method):
 
 @pytest.mark.parametrize(
     ("method", "fields"),
-    [("dpo", {"params_dtype": "bfloat16", "train": {"accumulation": 2}}), ("kto", {})],
+    [
+        ("dpo", {"params_dtype": "bfloat16", "train": {"accumulation": 2}}),
+        pytest.param("kto", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_is_cut_goes_on_to_the_same_bits(base, tmp_path, monkeypatch, method, fields):
     fields["train"] = {"steps": 4, "log_every": 1} | fields.get("train", {})

@@ -57,7 +57,10 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("method", SHAPES)
+@pytest.mark.parametrize(
+    "method",
+    ["grpo", "rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("ppo", "prime"))],
+)
 def test_a_run_cut_after_any_step_continues_to_the_same_bits(base, tmp_path, method):
     whole = experiment(base, method=method, rollout=SHAPES[method])
     through = whole.run(tmp_path / "whole", progress=False)

@@ -126,7 +126,10 @@ def test_more_steps_continue_as_one_longer_run(straight, tmp_path):
     assert json.loads((tmp_path / "parts" / "config.json").read_text())["train"]["steps"] == 13
 
 
-@pytest.mark.parametrize(("before", "after"), [((4, 2), (2, 4)), ((1, 1), (8, 1))])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [pytest.param((4, 2), (2, 4), marks=pytest.mark.slow), ((1, 1), (8, 1))],
+)
 def test_other_mesh_resumes(straight, tmp_path, before, after):
     toy.run(tmp_path, steps=8, mesh=toy.toy_mesh(*before))
     result = toy.run(tmp_path, mesh=toy.toy_mesh(*after))
