@@ -2,24 +2,21 @@
 
 import gzip
 import hashlib
-import json
 import os
 import shutil
 import tempfile
 import zlib
-from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from jaxreason.data.language.checked_json import check_value, parse
+from jaxreason.data.language.json_lists import Places, list_places
 from jaxreason.errors import FailureError, InputError
 from jaxreason.paths import is_local
 
 MAX_LINE = 64 * 2**20
 """Bytes of a line; longer ones are no line but a file of another kind."""
-MAX_LIST_FILE = 4 * 2**30
-"""Bytes of a `.json` list, which is in memory once while the places of its items are found."""
 _RATIO, _SMALL = 200, 2**28
 _MARK = b"\xef\xbb\xbf"
 
@@ -36,7 +33,7 @@ class JsonRows:
     """
 
     def __init__(
-        self, path: Path, file: IO[bytes], places: "_Places", what: str, digest: str
+        self, path: Path, file: IO[bytes], places: "Places", what: str, digest: str
     ) -> None:
         self._path, self._file, self._places, self._what = path, file, places, what
         self.identity = digest
@@ -60,22 +57,14 @@ class JsonRows:
         return f"{self._path}, {self._what} {self._places.numbers[index]}"
 
 
-class _Places:
-    """Byte ranges of the rows: 24 bytes a row."""
-
-    def __init__(self) -> None:
-        self.starts, self.stops, self.numbers = array("q"), array("q"), array("q")
-
-    def add(self, start: int, stop: int, number: int) -> None:
-        self.starts.append(start)
-        self.stops.append(stop)
-        self.numbers.append(number)
-
-
-def open_json(path: Path) -> JsonRows:
+def open_json(path: Path, key: str = "") -> JsonRows:
     """The rows of a file of JSON lines, or of one with a list of objects (`.json`).
 
     A gzipped file, or one in an object store, is copied to a temporary file first.
+
+    Args:
+        path: the file.
+        key: of a `.json` file that is an object, where its list is.
 
     Raises:
         InputError: not such a file; names file and line.
@@ -84,8 +73,10 @@ def open_json(path: Path) -> JsonRows:
     suffixes = path.name.lower().split(".")[1:]
     try:
         file = _local(path, suffixes[-1:] == ["gz"])
-        find = _list_places if "json" in suffixes else _line_places
-        places, digest = find(path, file)
+        if "json" in suffixes:
+            places, digest = list_places(path, file, key)
+        else:
+            places, digest = _line_places(path, file)
     except (OSError, EOFError, zlib.error) as error:
         raise FailureError(f"data {str(path)!r} cannot be read: {error}") from error
     return JsonRows(path, file, places, "item" if "json" in suffixes else "line", digest)
@@ -117,8 +108,8 @@ def _expand(path: Path, stored: IO[bytes], file: IO[bytes]) -> None:
                 )
 
 
-def _line_places(path: Path, file: IO[bytes]) -> tuple[_Places, str]:
-    places, digest = _Places(), hashlib.blake2b(digest_size=8)
+def _line_places(path: Path, file: IO[bytes]) -> tuple[Places, str]:
+    places, digest = Places(), hashlib.blake2b(digest_size=8)
     start = number = 0
     while line := file.readline(MAX_LINE + 1):
         number += 1
@@ -132,73 +123,3 @@ def _line_places(path: Path, file: IO[bytes]) -> tuple[_Places, str]:
             places.add(start + offset, start + len(line), number)
         start += len(line)
     return places, digest.hexdigest()
-
-
-def _list_places(path: Path, file: IO[bytes]) -> tuple[_Places, str]:
-    content = file.read(MAX_LIST_FILE + 1)
-    if len(content) > MAX_LIST_FILE:
-        raise InputError(
-            f"data {str(path)!r} is a list of more than {MAX_LIST_FILE // 2**30} GiB, which would "
-            "have to be in memory; write it as JSON lines (.jsonl)"
-        )
-    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
-    skip = 1 if text.startswith("\ufeff") else 0
-    return _items(path, text, skip), digest
-
-
-def _items(path: Path, text: str, at: int) -> _Places:
-    """The places of the items of a list, in bytes."""
-    places, decode = _Places(), json.JSONDecoder(parse_constant=float).raw_decode
-    at = _blank(text, at)
-    if text[at : at + 1] != "[":
-        raise InputError(
-            f"{path}, line {_line(text, at)}: expected a list of objects; one object a line is "
-            "read from files called .jsonl"
-        )
-    # Bytes before the character `counted`.
-    counted, before = 0, 0
-    at = _blank(text, at + 1)
-    while text[at : at + 1] != "]":
-        start = at
-        at = _item_end(path, text, at, decode)
-        before += len(text[counted:start].encode())
-        size = len(text[start:at].encode())
-        places.add(before, before + size, len(places.starts) + 1)
-        counted, before = at, before + size
-        at = _blank(text, at)
-        mark = text[at : at + 1]
-        if mark == ",":
-            at = _blank(text, at + 1)
-        if mark not in (",", "]") or (mark == "," and text[at : at + 1] == "]"):
-            raise InputError(
-                f"{path}, line {_line(text, at)}: expected ',' or ']' after item "
-                f"{len(places.starts)}"
-            )
-    if text[at + 1 :].strip():
-        raise InputError(f"{path}, line {_line(text, at)}: something follows the list")
-    return places
-
-
-def _item_end(path: Path, text: str, at: int, decode: Callable[..., tuple[Any, int]]) -> int:
-    try:
-        return decode(text, at)[1]
-    except RecursionError:
-        raise InputError(f"{path}, line {_line(text, at)}: JSON nested too deeply") from None
-    except ValueError as error:
-        place = getattr(error, "pos", at)
-        reason = str(getattr(error, "msg", error))[:200]
-        raise InputError(f"{path}, line {_line(text, place)}: no JSON ({reason})") from None
-
-
-def _blank(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\n", "\r", "\t"):
-        at += 1
-    return at
-
-
-def _line(text: str, at: int) -> int:
-    return text.count("\n", 0, at) + 1

@@ -150,7 +150,7 @@ def data_files(path: str, split: str = "") -> list[Path]:
         return [found]
     files = [file for file in files if file.name.lower().endswith(FORMATS) and file.is_file()]
     if split:
-        word = re.compile(rf"(^|[^A-Za-z0-9]){re.escape(split)}([^A-Za-z0-9]|$)")
+        word = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(split)}(?![A-Za-z0-9_])")
         files = [file for file in files if word.search(file.name)]
     if not files:
         named = f" with {split!r} in its name" if split else ""
