@@ -28,6 +28,7 @@ from jaxreason.data.language.records import (
     TextRecord,
 )
 from jaxreason.errors import InputError
+from jaxreason.paths import as_path
 
 
 class Given(NamedTuple):
@@ -185,7 +186,7 @@ def _image(given: Given, config: DataConfig) -> Path | bytes | None:
 def _folder(config: DataConfig) -> str:
     if not config.path or "*" in config.path:
         return str(Path(config.path).parent) if config.path else ""
-    path = Path(config.path)
+    path = as_path(config.path)
     return str(path if path.is_dir() else path.parent)
 
 

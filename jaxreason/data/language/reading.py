@@ -43,7 +43,10 @@ class Records(Sequence[Record]):
             return [self[place] for place in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        place = index % len(self)
+        return self.read(index % len(self))
+
+    def read(self, place: int) -> Record:
+        """The record at a place, counted from the first."""
         return record_of(self.rows[place], self.config, self.rows.where(place))
 
     def __iter__(self) -> Iterator[Record]:
