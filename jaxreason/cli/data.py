@@ -1,4 +1,4 @@
-"""`jaxreason data prepare`: writes a maze data set to disk."""
+"""`jaxreason data`: maze data sets on disk; data sets of text looked at and checked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,12 @@ from jaxreason.data.sources import MazeData
 from jaxreason.errors import InputError
 from jaxreason.paths import local_path
 
-HELP = "prepare maze data sets on disk"
+SUBCOMMANDS = {
+    "prepare": "write a maze data set to disk",
+    "list": "the provided data sets, where to get them and what they take",
+    "show": "records of a file or provided data set, as a model would see them",
+    "check": "read all records of a file: columns, counts, lengths, and what is wrong",
+}
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,28 @@ class Prepare:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs `jaxreason data ...`; see `HELP`.
+    """Runs `jaxreason data ...`; see `SUBCOMMANDS`.
 
     Raises:
         InputError: a setting outside its range, or an unknown subcommand.
         FailureError: the directory cannot be written.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: jaxreason data prepare [OPTIONS]\n\n{HELP}; see `prepare --help`")
+        lines = [f"  {name:<9}{summary}" for name, summary in SUBCOMMANDS.items()]
+        print("usage: jaxreason data SUBCOMMAND ...\n\nsubcommands:", *lines, sep="\n")
         return 0 if argv else 2
-    if argv[0] != "prepare":
-        raise InputError(f"subcommand {argv[0]!r} of `jaxreason data` is unknown; expected prepare")
-    _prepare(parse_options(Prepare, argv[1:], "jaxreason data prepare"))
-    return 0
+    name = argv[0]
+    if name not in SUBCOMMANDS:
+        raise InputError(
+            f"subcommand {name!r} of `jaxreason data` is unknown; expected one of "
+            + ", ".join(SUBCOMMANDS)
+        )
+    if name == "prepare":
+        _prepare(parse_options(Prepare, argv[1:], "jaxreason data prepare"))
+        return 0
+    from jaxreason.cli import data_records
+
+    return data_records.run(name, argv[1:])
 
 
 def _prepare(arguments: Prepare) -> None:

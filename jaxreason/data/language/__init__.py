@@ -15,6 +15,7 @@ _HOMES = {
     "PromptRecord": "records",
     "TextRecord": "records",
     "Records": "reading",
+    "open_records": "reading",
     "read_records": "reading",
     "LanguageSource": "source",
     "PromptSource": "source",

@@ -83,6 +83,18 @@ def read_records(config: DataConfig) -> Records:
         InputError: no such kind of file, no record, or a bad one; names file and line.
         FailureError: a file cannot be read.
     """
+    records = open_records(config)
+    records.check()
+    return records
+
+
+def open_records(config: DataConfig) -> Records:
+    """As `read_records`, but no record is read before it is asked for.
+
+    Raises:
+        InputError: no such kind of file, or no record.
+        FailureError: a file cannot be read.
+    """
     if config.known:
         from jaxreason.data.language.known import open_known
 
@@ -91,7 +103,6 @@ def read_records(config: DataConfig) -> Records:
         records = Records(open_rows(config), config)
     if not len(records):
         raise InputError(f"data {config.path or config.tfds!r} has no record")
-    records.check()
     return records
 
 
