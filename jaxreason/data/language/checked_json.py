@@ -24,6 +24,8 @@ def parse(text: bytes | str, where: str) -> Any:
         raise InputError(f"{where}: not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise InputError(f"{where}: JSON nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: no JSON ({error.msg} at character {error.pos + 1})") from None
     except ValueError as error:
         raise InputError(f"{where}: no JSON ({str(error)[:200]})") from None
 

@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,19 +71,37 @@ def open_json(path: Path, key: str = "") -> JsonRows:
         InputError: not such a file; names file and line.
         FailureError: the file cannot be read.
     """
-    suffixes = path.name.lower().split(".")[1:]
+    if "json" not in path.name.lower().split(".")[1:]:
+        return open_lines(path)
+    with _reading(path):
+        file = _local(path)
+        places, digest = list_places(path, file, key)
+    return JsonRows(path, file, places, "item", digest)
+
+
+def open_lines(path: Path) -> JsonRows:
+    """The rows of a file of JSON lines, whatever its name; gzipped if that ends in `.gz`.
+
+    Raises:
+        InputError: a line that is too long; names file and line.
+        FailureError: the file cannot be read.
+    """
+    with _reading(path):
+        file = _local(path)
+        places, digest = _line_places(path, file)
+    return JsonRows(path, file, places, "line", digest)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        file = _local(path, suffixes[-1:] == ["gz"])
-        if "json" in suffixes:
-            places, digest = list_places(path, file, key)
-        else:
-            places, digest = _line_places(path, file)
+        yield
     except (OSError, EOFError, zlib.error) as error:
         raise FailureError(f"data {str(path)!r} cannot be read: {error}") from error
-    return JsonRows(path, file, places, "item" if "json" in suffixes else "line", digest)
 
 
-def _local(path: Path, gzipped: bool) -> IO[bytes]:
+def _local(path: Path) -> IO[bytes]:
+    gzipped = path.name.lower().endswith(".gz")
     if is_local(path) and not gzipped:
         return path.open("rb")
     file = tempfile.TemporaryFile(prefix="jaxreason-")  # noqa: SIM115 (rows are read from it)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason.data.multimodal.fitting import FITS, pixels_of
 from jaxreason.data.multimodal.records import TaskRecord
 from jaxreason.data.sources import CACHE_BYTES
-from jaxreason.errors import FailureError, InputError
+from jaxreason.errors import InputError
 from jaxreason.tokens import layouts
 from jaxreason.tokens.chat import (
     IMAGE_INSTRUCTION,
@@ -53,7 +54,7 @@ class RecordText:
             question = self.image_instruction + question
         elif record.reasoning is not None:
             question = self.reasoning_instruction + question
-        turns = [Turn("user", question)]
+        turns = [*record.before, Turn("user", question)]
         if not prompt:
             answer = format_reasoning(record.reasoning, record.answer, self.think_joiner)
             turns.append(Turn("assistant", answer))
@@ -74,6 +75,7 @@ class RecordSource:
         text: templates and instructions.
         overflow: what to do about texts that are too long: "error", "truncate" (see
             `LayoutConfig`), or "drop", which leaves those records out and counts them.
+        pictures: how pictures are brought to the codec's size: see `fitting.pixels_of`.
         on_record: called with (records done, records in all).
 
     Attributes:
@@ -95,10 +97,14 @@ class RecordSource:
         codec: ImageCodec | None = None,
         text: RecordText | None = None,
         overflow: str = "error",
+        pictures: str = "exact",
         on_record: Callable[[int, int], None] | None = None,
     ) -> None:
         if overflow not in OVERFLOWS:
             raise InputError(f"overflow is {overflow!r}; expected one of {', '.join(OVERFLOWS)}")
+        if pictures not in FITS:
+            raise InputError(f"pictures is {pictures!r}; expected one of {', '.join(FITS)}")
+        self._pictures = pictures
         cut = "truncate" if overflow == "truncate" else "error"
         self.layout = replace(layout, overflow=cut)
         self.text = text or RecordText()
@@ -226,34 +232,7 @@ class RecordSource:
     def _encode(self, waiting: Sequence[tuple[int, TaskRecord]]) -> None:
         if not waiting or self._codec is None:
             return
-        images = [_pixels(record, self._codec.picture) for _, record in waiting]
+        images = [pixels_of(record, self._codec.picture, self._pictures) for _, record in waiting]
         codes = np.asarray(self._codec.encode(np.stack(images)))
         self._content.update(codes.tobytes())
         self._codes |= {place: row for (place, _), row in zip(waiting, codes, strict=True)}
-
-
-def _pixels(record: TaskRecord, picture: tuple[int, int]) -> np.ndarray:
-    """The image of a record, uint8 [rows, columns, 3]; never resized."""
-    image = record.image
-    if image is not None and not isinstance(image, np.ndarray):
-        from PIL import Image
-
-        try:
-            with image.open("rb") as source, Image.open(source) as file:
-                if file.mode != "RGB":
-                    raise InputError(
-                        f"{record.where}: image {str(image)!r} has the mode {file.mode}; expected "
-                        "RGB: convert it first"
-                    )
-                image = np.asarray(file)
-        except OSError as error:
-            raise FailureError(
-                f"{record.where}: image {str(image)!r} cannot be read: {error}"
-            ) from error
-    if image is None or image.shape != (*picture, 3):
-        shape = None if image is None else image.shape
-        raise InputError(
-            f"{record.where}: image has the shape {shape}; expected {(*picture, 3)} (rows, "
-            "columns, RGB): bring it to that size first"
-        )
-    return image

@@ -11,7 +11,6 @@ A record has the fields
     image      a picture: a file (beside the JSON lines unless absolute), or pixels
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason.data.language.json_rows import open_lines
 from jaxreason.errors import FailureError, InputError
 from jaxreason.paths import as_path
+from jaxreason.tokens.chat import Turn
 from jaxreason.tokens.layouts import TASKS
 
 FIELDS = ("task", "text", "question", "reasoning", "answer", "codes", "image")
@@ -42,6 +43,8 @@ class TaskRecord:
 
     Attributes:
         where: file and line, or data set and place, for messages.
+        image: pixels, or a file, or the bytes of one.
+        before: turns of the conversation before the question.
     """
 
     where: str
@@ -51,7 +54,8 @@ class TaskRecord:
     reasoning: str | None = None
     answer: str = ""
     codes: np.ndarray | None = None
-    image: np.ndarray | Path | None = None
+    image: np.ndarray | Path | bytes | None = None
+    before: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,22 +134,10 @@ def read_json_lines(path: str | Path, format: RecordFormat | None = None) -> lis
         FailureError: the file cannot be read.
     """
     format, path = format or RecordFormat(), as_path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FailureError(f"records {str(path)!r} cannot be read: {error}") from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        where = f"{path}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: no JSON ({error})") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{where}: {type(values).__name__} instead of an object")
-        records.append(format.read(values, where, path.parent))
+    rows = open_lines(path)
+    records = [
+        format.read(rows[place], rows.where(place), path.parent) for place in range(len(rows))
+    ]
     if not records:
         raise InputError(f"records {str(path)!r} has no record")
     return records

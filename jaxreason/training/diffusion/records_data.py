@@ -1,9 +1,11 @@
 """Which records an experiment reads, and with which vocabulary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from jaxreason.data.language.config import DataConfig
+from jaxreason.data.multimodal.from_language import read_task_records
 from jaxreason.data.multimodal.record_source import RecordText
 from jaxreason.data.multimodal.records import (
     RecordFormat,
@@ -20,10 +22,13 @@ class RecordsData:
     """Records of text, or of pictures and text; see `data.multimodal.records` for their fields.
 
     Attributes:
-        train: file of JSON lines; with `dataset`, a split of it.
+        train: file of JSON lines; with `dataset`, a split of it; with `published`, its path, or its
+            split if it has a path or is one of TFDS.
         held_out: the same, for evaluation; "" for none.
         dataset: folder of a data set that TensorFlow Datasets prepared as ArrayRecord; "" for JSON
             lines.
+        published: a data set in a published layout instead (chat, text, image_text, prompts); what
+            its records become is said in `data.multimodal.from_language`.
         task: of all records that do not name theirs.
         names: our field to the data's name for it, where they differ.
         answer_mark: what stands between reasoning and answer where both are one field.
@@ -32,6 +37,8 @@ class RecordsData:
         overflow: what to do about texts that are too long; "drop" leaves those records out.
         image_tokens, image_codes: codes of a picture, and how many there are, for records with
             codes; pictures given as images need a tokenizer run, which says both.
+        pictures: how pictures come to the tokenizer's size: "exact" refuses others, "crop" keeps
+            the middle, "squash" scales both sides.
 
     Raises:
         InputError: a value out of range, no training data.
@@ -48,9 +55,18 @@ class RecordsData:
     overflow: Literal["error", "truncate", "drop"] = "error"
     image_tokens: int = 1
     image_codes: int = 1
+    pictures: Literal["exact", "crop", "squash"] = "exact"
+    published: DataConfig | None = None
 
     def __post_init__(self) -> None:
         _ = self.format
+        if self.published is not None:
+            for name in ("dataset", "task", "names", "answer_mark"):
+                if getattr(self, name):
+                    raise InputError(
+                        f"data.{name} is {getattr(self, name)!r}, but data.published says how "
+                        "records are read"
+                    )
         for name, least in (("text_length", 2), ("image_tokens", 1), ("image_codes", 1)):
             if getattr(self, name) < least:
                 raise InputError(
@@ -72,6 +88,10 @@ class RecordsData:
         name = getattr(self, which)
         if not name:
             raise InputError(f"data.{which} is ''; expected a file of JSON lines, or a split")
+        if self.published is not None:
+            placed = bool(self.published.path or self.published.tfds)
+            where = {"split" if placed else "path": name}
+            return read_task_records(replace(self.published, **where))
         if self.dataset:
             return read_tfds(self.dataset, name, self.format)
         return read_json_lines(name, self.format)

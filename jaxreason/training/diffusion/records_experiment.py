@@ -207,6 +207,7 @@ class RecordsExperiment:
             codec=codec,
             text=self.words_text(),
             overflow=self.data.overflow,
+            pictures=self.data.pictures,
         )
 
     def make_objective(self, model: Transformer) -> Objective:

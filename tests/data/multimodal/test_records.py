@@ -80,10 +80,21 @@ def test_files_that_are_no_records(tmp_path):
     with pytest.raises(FailureError, match="cannot be read"):
         read_json_lines(tmp_path / "none.jsonl")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FailureError, match="cannot be read"):
+    with pytest.raises(InputError, match="line 1: UTF-16; expected UTF-8"):
+        read_json_lines(tmp_path / "binary")
+    (tmp_path / "binary").write_bytes(b'{"task": "\xff"}')
+    with pytest.raises(InputError, match="line 1: not UTF-8"):
         read_json_lines(tmp_path / "binary")
     with pytest.raises(InputError, match="has no record"):
         read_json_lines(write(tmp_path, [""]))
+
+
+def test_a_line_ends_where_json_lines_end_and_at_no_other_separator(tmp_path):
+    text = "one\u2028two\x85three"
+    path = tmp_path / "separators.jsonl"
+    line = json.dumps({"task": "lm", "text": text}, ensure_ascii=False)
+    path.write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
+    assert [record.text for record in read_json_lines(path)] == [text]
 
 
 @pytest.mark.parametrize(
