@@ -30,11 +30,11 @@ def pixels_of(record: TaskRecord, picture: tuple[int, int], fit: str = "exact") 
     """
     image = record.image
     if image is not None and not isinstance(image, np.ndarray):
-        image = _opened(record, lambda file: _fitted(file, picture, fit, record.where))
+        image = _opened(record, lambda file, name: _fitted(file, picture, fit, name))
     elif image is not None and fit != "exact":
         from PIL import Image
 
-        image = _fitted(Image.fromarray(image), picture, fit, record.where)
+        image = _fitted(Image.fromarray(image), picture, fit, f"{record.where}: image")
     if image is None or image.shape != (*picture, 3):
         shape = None if image is None else image.shape
         raise InputError(
@@ -44,34 +44,35 @@ def pixels_of(record: TaskRecord, picture: tuple[int, int], fit: str = "exact") 
     return image
 
 
-def _opened(record: TaskRecord, read: Callable[[Any], np.ndarray]) -> np.ndarray:
+def _opened(record: TaskRecord, read: Callable[[Any, str], np.ndarray]) -> np.ndarray:
     from PIL import Image
 
     image: Any = record.image
-    name = f"of {len(image):,} bytes" if isinstance(image, bytes) else repr(str(image))
+    of = f"of {len(image):,} bytes" if isinstance(image, bytes) else repr(str(image))
+    name = f"{record.where}: image {of}"
     try:
         stream = io.BytesIO(image) if isinstance(image, bytes) else image.open("rb")
         with stream as source, Image.open(source) as file:
             if file.width * file.height > MOST_PIXELS:
                 raise InputError(
-                    f"{record.where}: image {name} has {file.width} x {file.height} pixels; "
+                    f"{name} has {file.width} x {file.height} pixels; "
                     f"expected at most {MOST_PIXELS:,}"
                 )
-            return read(file)
+            return read(file, name)
     except InputError:
         raise
     # What Pillow raises on damaged files, besides OSError.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise FailureError(f"{record.where}: image {name} cannot be read: {error}") from error
+        raise FailureError(f"{name} cannot be read: {error}") from error
 
 
-def _fitted(file: Any, picture: tuple[int, int], fit: str, where: str) -> np.ndarray:
+def _fitted(file: Any, picture: tuple[int, int], fit: str, name: str) -> np.ndarray:
     from PIL import Image
 
     if fit == "exact":
         if file.mode != "RGB":
             raise InputError(
-                f"{where}: the image has the mode {file.mode}; expected RGB: convert it first, or "
+                f"{name} has the mode {file.mode}; expected RGB: convert it first, or "
                 "set data.pictures to 'crop' or 'squash'"
             )
         return np.asarray(file)
