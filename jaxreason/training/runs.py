@@ -128,7 +128,8 @@ def load_run(
     """The model of a run directory or a published folder, on one device or spread over a mesh.
 
     Parameters stored in bfloat16 are read as they are and widened to the model's own dtype, which
-    changes no value; those of published weights stay as they are stored.
+    changes no value; those of published weights, and of runs that started from them, stay as they
+    are stored.
 
     Args:
         run_directory: where an experiment was trained, or config.json and safetensors files of a
@@ -170,7 +171,7 @@ def load_run(
         # A base that is still trained, or a network folder, may not look the same to all.
         step = agree(max(checkpoint_steps(run_directory), default=None))[0]
     params, step = load_params(run_directory, abstract, step)
-    if config.get("kind") in ("imported", "pretrained"):
+    if getattr(experiment, "kind", "") in ("imported", "pretrained") and lora is None:
         return Run(experiment, model, params, step)
     run = Run(experiment, model, in_dtypes_of(params, shapes), step)
     return run if lora is None or not merge else merged(run)
