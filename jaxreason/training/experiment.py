@@ -206,15 +206,13 @@ def run_experiment(
     )
 
 
-def with_streams(
-    experiment: NextTokenExperiment, run_directory: str | Path, shares: int
-) -> NextTokenExperiment:
+def with_streams(experiment: Any, run_directory: str | Path, shares: int) -> Any:
     """The experiment with `batch.streams` settled: a run keeps those it has begun with.
 
     Process 0 decides, as others may see an older state of a shared file system.
 
     Args:
-        experiment: what to train.
+        experiment: what to train, with `batch`.
         run_directory: of the run, begun or not.
         shares: how many parts a batch has now.
     """
@@ -229,7 +227,7 @@ def with_streams(
     return replace(experiment, batch=replace(experiment.batch, streams=streams))
 
 
-def run_batch(experiment: NextTokenExperiment, mesh: Mesh | None) -> BatchConfig:
+def run_batch(experiment: Any, mesh: Mesh | None) -> BatchConfig:
     """The batches of a run, of all processes together.
 
     The rows of every bucket are made to fit mesh and micro-batches; a run that is to change its

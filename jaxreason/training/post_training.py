@@ -17,11 +17,13 @@ from jaxreason import masks
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
 from jaxreason.models.lora import LoraConfig, add_lora, lora_mask
+from jaxreason.models.presets import PRESETS, preset
 from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 from jaxreason.training.loop import TrainConfig
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.precision import in_dtypes_of, in_float32
+from jaxreason.training.pretrained import PretrainedModel
 from jaxreason.training.runs import Run, load_experiment, load_run, read_config, read_experiment
 from jaxreason.training.state import place_params
 from jaxreason.training.typed_fields import typed_fields
@@ -103,11 +105,12 @@ class PostTraining:
         return run._replace(model=adapted(run.model, self.lora), params=place_params(params, mesh))
 
     def base_shapes(self) -> Run:
-        """The model to start from with shapes for parameters: of a run directory, or of a Python
-        file of an experiment that has not been trained yet.
+        """The model to start from with shapes for parameters: of a run directory or a published
+        folder (its config.json is enough), of a Python file of an experiment that has not been
+        trained yet, or of a name in `models.presets` for published weights that are not here.
 
         Raises:
-            InputError: `base` is not set, or names neither.
+            InputError: `base` is not set, or names nothing of these.
             FailureError: the run's config.json is damaged.
         """
         if not self.base:
@@ -115,19 +118,15 @@ class PostTraining:
                 "base is not set; give the run directory to start from, or the experiment file it "
                 "will be trained from: --base RUN or --base FILE.py"
             )
-        if not self.base.endswith(".py") and not (as_path(self.base) / "config.json").exists():
-            raise InputError(
-                f"base {self.base} is no run directory; to compile ahead, --base may also name the "
-                "experiment file that it will be trained from"
-            )
-        file = self.base.endswith(".py")
-        experiment = load_experiment(self.base) if file else read_experiment(self.base)
-        if not hasattr(experiment, "transformer"):
-            raise InputError(f"base {self.base} describes no language model")
+        experiment = described_base(self.base)
         model = experiment.transformer()
         if self.lora is not None:
             model = adapted(model, self.lora)
-        return Run(experiment, model, jax.eval_shape(model.init, jax.random.key(0)), 0)
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
+        if getattr(experiment, "kind", "") in ("pretrained", "imported"):
+            # Published weights are read in the dtype that they are stored in.
+            shapes = _in_dtype(shapes, experiment.params_dtype)
+        return Run(experiment, model, shapes, 0)
 
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
@@ -140,14 +139,7 @@ class PostTraining:
 
     def stored(self, params: Params) -> Params:
         """Shapes of the parameters in the dtype they are stored in; LoRA's stay in float32."""
-        dtype = jnp.dtype(self.params_dtype)
-        return jax.tree.map(
-            lambda leaf, low_rank: jax.ShapeDtypeStruct(
-                leaf.shape, jnp.float32 if low_rank else dtype
-            ),
-            params,
-            lora_mask(params),
-        )
+        return _in_dtype(params, self.params_dtype)
 
     def optimizer_for(self, params: Params) -> optax.GradientTransformation:
         """The optimizer with the mask and the precision that were asked for.
@@ -166,6 +158,37 @@ class PostTraining:
                 optimizer = masked_before_the_optimizer(self.optimizer, mask)
             jax.eval_shape(optimizer.init, params)  # refuses a mask of another model at once
         return in_float32(optimizer) if self.params_dtype == "bfloat16" else optimizer
+
+
+def described_base(base: str) -> Any:
+    """What a base is or will be: an experiment with a `transformer`; see `base_shapes`.
+
+    Raises:
+        InputError: nothing of the kind.
+    """
+    if base in PRESETS and not as_path(base).exists():
+        return PretrainedModel(preset(base), base.split("_")[0], source=base)
+    if not base.endswith(".py") and not (as_path(base) / "config.json").exists():
+        raise InputError(
+            f"base {base} is no run directory and no published folder; to compile ahead, --base "
+            f"may also name the experiment file that it will be trained from, or one of "
+            f"{', '.join(PRESETS)}"
+        )
+    experiment = load_experiment(base) if base.endswith(".py") else read_experiment(base)
+    if not hasattr(experiment, "transformer"):
+        raise InputError(f"base {base} describes no language model")
+    return experiment
+
+
+def _in_dtype(params: Params, dtype: str) -> Params:
+    """Shapes of the parameters in a dtype; LoRA's stay in float32."""
+    return jax.tree.map(
+        lambda leaf, low_rank: jax.ShapeDtypeStruct(
+            leaf.shape, jnp.float32 if low_rank else jnp.dtype(dtype)
+        ),
+        params,
+        lora_mask(params),
+    )
 
 
 def masked_before_the_optimizer(config: OptimizerConfig, mask: Any) -> optax.GradientTransformation:

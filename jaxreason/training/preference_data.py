@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
+from jaxreason.models import Transformer
 from jaxreason.objectives.pairs import SEQUENCES, check_preferences, pair_scores
 from jaxreason.paths import as_path
 from jaxreason.sampling import autoregressive
@@ -122,7 +123,8 @@ def prepare(
     arrays, summary, limit = _make(path.parent, preparation, base, source, mesh, say)
     if preparation.reference:
         say(f"scoring {len(arrays['tokens'])} examples with the reference")
-        scores = reference_log_probabilities(base, params, arrays, preparation, mesh)
+        score_rows, chunk = preparation.score_rows, preparation.chunk
+        scores = reference_log_probabilities(base.model, params, arrays, score_rows, chunk, mesh)
         arrays["reference_log_probabilities"] = scores
     if arrays["tokens"].ndim == 3:
         labels = preparation.rows == "labelled"
@@ -267,15 +269,20 @@ def _draw(
 
 
 def reference_log_probabilities(
-    base: Run, params: Params, arrays: Arrays, preparation: Preparation, mesh: Mesh | None
+    model: Transformer,
+    params: Params,
+    arrays: Arrays,
+    score_rows: int,
+    chunk: int | None,
+    mesh: Mesh | None,
 ) -> np.ndarray:
     """[rows, 2] float32: sums over the completions' tokens, `score_rows` rows at a time."""
     ways = 1 if mesh is None else int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
-    at_once = ways * -(-min(preparation.score_rows, len(arrays["tokens"])) // ways)
+    at_once = ways * -(-min(score_rows, len(arrays["tokens"])) // ways)
 
     @jax.jit
     def score(params: Params, batch: Batch) -> jax.Array:
-        return pair_scores(base.model, params, batch, preparation.chunk).log_probabilities
+        return pair_scores(model, params, batch, chunk).log_probabilities
 
     placed = place_params(params, mesh)
     found = []

@@ -1,23 +1,16 @@
 """Preference learning, and supervised controls, from completions of a trained model."""
 
-import dataclasses
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
-from jaxreason.models import Transformer
-from jaxreason.objectives import dpo, ipo, kto, next_token, orpo, simpo
-from jaxreason.objectives.preference_losses import check_settings
 from jaxreason.paths import as_path
-from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.sharding.placement import data_share
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.completions import SamplingConfig
@@ -26,47 +19,20 @@ from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.held_out import held_out_rewards
 from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.parts import TrainingParts
-from jaxreason.training.post_training import PostTraining, origin_json, problem_source
+from jaxreason.training.post_training import origin_json, problem_source
 from jaxreason.training.preference_data import Preparation, Prepared, prepare
+from jaxreason.training.preference_method import METHODS, PreferenceMethod, balanced_weight
 from jaxreason.training.prompt_rows import Task
 from jaxreason.training.rollouts import RolloutConfig
 from jaxreason.training.run_directory import check_run_directory
 from jaxreason.training.runs import Run
 from jaxreason.training.state import given_params
-from jaxreason.training.stored_batches import Arrays, StoredBatches
-from jaxreason.types import Objective, Params
-
-
-class _Method(NamedTuple):
-    """What a method learns from, whether it has a frozen reference, and its usual beta.
-
-    `uses`: the settings of the experiment that it reads, besides beta.
-    """
-
-    rows: Literal["pairs", "labelled", "kept", "shown"]
-    reference: bool
-    beta: float | None
-    uses: tuple[str, ...] = ()
-
-
-METHODS: dict[str, _Method] = {
-    "dpo": _Method("pairs", True, 0.1, ("label_smoothing", "pairs", "per_problem")),
-    "dpo_norm": _Method("pairs", True, 5.0, ("label_smoothing", "pairs", "per_problem")),
-    "ipo": _Method("pairs", True, 0.1, ("average", "pairs", "per_problem")),
-    "kto": _Method("labelled", True, 0.1, ("desirable_weight", "undesirable_weight")),
-    "orpo": _Method("pairs", False, 0.1, ("likelihood_of", "pairs", "per_problem")),
-    "simpo": _Method("pairs", False, 2.5, ("gamma", "pairs", "per_problem")),
-    "rft": _Method("kept", False, None, ("keep",)),
-    "sft": _Method("shown", False, None),
-}
-_SETTINGS = (
-    *("beta", "label_smoothing", "average", "gamma", "likelihood_of"),
-    *("desirable_weight", "undesirable_weight", "pairs", "per_problem", "keep"),
-)
+from jaxreason.training.stored_batches import StoredBatches
+from jaxreason.types import Params
 
 
 @dataclass(frozen=True)
-class PreferenceExperiment(PostTraining):
+class PreferenceExperiment(PreferenceMethod):
     """Offline post-training on completions of the base, judged by the verifier of its task.
 
     Completions are drawn once, before the first step, and kept in samples.npz of the run directory;
@@ -107,37 +73,18 @@ class PreferenceExperiment(PostTraining):
         lora: train low-rank updates and nothing else; see `PostTraining`.
     """
 
-    method: str = "dpo"
-    beta: float | None = None
-    label_smoothing: float = 0.0
-    average: bool = True
-    gamma: float = 1.375
-    likelihood_of: Literal["completion", "sequence"] = "completion"
-    desirable_weight: float | None = None
-    undesirable_weight: float = 1.0
     pairs: Literal["on_policy", "off_policy"] = "on_policy"
     per_problem: int = 4
     keep: Literal["all", "distinct", "one"] = "distinct"
     problem_changes: dict[str, str] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     samples_from: str | None = None
-    batch_size: int = 32
     held_out: int = 200
 
     kind = "preference"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in METHODS:
-            raise InputError(f"method is {self.method!r}; expected one of {', '.join(METHODS)}")
-        used = (*METHODS[self.method].uses, *["beta"] * (METHODS[self.method].beta is not None))
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        for name in _SETTINGS:
-            if name not in used and getattr(self, name) != defaults[name]:
-                raise InputError(
-                    f"{name} is {getattr(self, name)!r}, but method {self.method!r} does not use "
-                    f"it; leave it at {defaults[name]!r}"
-                )
         for name, choices in {
             "pairs": ("on_policy", "off_policy"),
             "keep": ("all", "distinct", "one"),
@@ -146,45 +93,9 @@ class PreferenceExperiment(PostTraining):
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
                 )
-        for name in ("batch_size", "per_problem", "held_out"):
+        for name in ("per_problem", "held_out"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.method == "kto" and self.train.accumulation > 1:
-            raise InputError(
-                f"train.accumulation is {self.train.accumulation}; the baseline of kto is taken "
-                "over the whole batch, so it must be 1"
-            )
-        numbers = {n: getattr(self, n) for n in used if type(getattr(self, n)) in (int, float)}
-        check_settings(**numbers)
-
-    def objective(self, model: Transformer, desirable_weight: float) -> Objective:
-        """What is minimised; `desirable_weight` stands in where the field is None.
-
-        Raises:
-            InputError: a setting out of range.
-        """
-        beta = METHODS[self.method].beta if self.beta is None else self.beta
-        chunk = self.loss_chunk or None
-        if beta is None:
-            return next_token(model, chunk)
-        if self.method in ("dpo", "dpo_norm"):
-            normalise = self.method == "dpo_norm"
-            smoothing = self.label_smoothing
-            return dpo(model, beta, label_smoothing=smoothing, normalise=normalise, chunk=chunk)
-        if self.method == "ipo":
-            return ipo(model, beta, average=self.average, chunk=chunk)
-        if self.method == "kto":
-            weight = desirable_weight if self.desirable_weight is None else self.desirable_weight
-            return kto(
-                model,
-                beta,
-                desirable_weight=weight,
-                undesirable_weight=self.undesirable_weight,
-                chunk=chunk,
-            )
-        if self.method == "orpo":
-            return orpo(model, beta, likelihood_of=self.likelihood_of, chunk=chunk)
-        return simpo(model, beta, self.gamma, chunk=chunk)
 
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
         """Draw completions and train on them in a run directory, or go on with what is there.
@@ -276,21 +187,3 @@ class PreferenceExperiment(PostTraining):
                 print(line, file=sys.stderr)
 
         return prepare(run / "data.npz", preparation, base, params, source, mesh, say)
-
-    def check_rows(self, mesh: Mesh | None) -> None:
-        """Refuse a batch that mesh and micro-batches cannot split."""
-        ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-        parts = ways * self.train.accumulation
-        if self.batch_size % parts:
-            raise InputError(
-                f"batch_size is {self.batch_size}; it must be a multiple of train.accumulation "
-                f"({self.train.accumulation}) x mesh axes replica x fsdp ({ways})"
-            )
-
-
-def balanced_weight(arrays: Arrays, undesirable_weight: float) -> float:
-    """The weight of desirable completions at which both kinds weigh the same in all."""
-    if "desirable" not in arrays:
-        return 1.0
-    desirable = int(np.count_nonzero(arrays["desirable"]))
-    return undesirable_weight * (len(arrays["desirable"]) - desirable) / desirable

@@ -46,6 +46,12 @@ KINDS = {
         "jaxreason.training.diffusion.language_experiment",
         "DiffusionLanguageReinforcement",
     ),
+    "language_preference": ("jaxreason.training.language.preference", "LanguagePreference"),
+    "language_reinforcement": (
+        "jaxreason.training.language.reinforcement",
+        "LanguageReinforcement",
+    ),
+    "language_supervised": ("jaxreason.training.language.supervised", "LanguageSupervised"),
     "diffusion_reinforcement": (
         "jaxreason.training.diffusion.reinforcement_experiment",
         "DiffusionReinforcementExperiment",

@@ -156,7 +156,7 @@ def reinforcement_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     e.check_rows(mesh)
     base = placed_base(e, mesh)
     if hasattr(e, "longest_prompts"):
-        task, longest, prompts = e.longest_prompts(base)
+        task, longest, prompts = e.longest_prompts()
     else:
         task = e.task(base)
         chosen = first_problems(e.problems, rollout.prompts * rollout.oversample, e.train.seed)

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxreason.training.completions import solutions
 from jaxreason.training.parts import next_token_shapes
 from jaxreason.training.post_training import problem_source
-from jaxreason.training.preference_experiment import METHODS
+from jaxreason.training.preference_method import METHODS
 from jaxreason.training.preflight.policies import Shapes, base_bytes, placed_base, shape
 from jaxreason.training.preflight.programs import Planned, supervised_programs
 from jaxreason.training.rollouts import LENGTH_STEP

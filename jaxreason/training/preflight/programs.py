@@ -51,7 +51,8 @@ def planned_programs(experiment: Any, mesh: Mesh) -> list[Planned]:
         InputError: an experiment of a kind that is not trained, or fields that do not fit.
     """
     causal = getattr(getattr(experiment, "model", None), "attention", "") == "causal"
-    causal = causal or getattr(experiment, "kind", "") in ("reinforcement", "preference")
+    kind = getattr(experiment, "kind", "")
+    causal = causal or kind in ("reinforcement", "preference") or kind.startswith("language_")
     return [one._replace(seen=0.5 if causal else 1.0) for one in _programs(experiment, mesh)]
 
 
@@ -59,12 +60,16 @@ def _programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     if hasattr(experiment, "parts"):
         parts, accumulation = experiment.parts(mesh), experiment.train.accumulation
         resident = {}
-        if getattr(experiment, "base", ""):
+        if getattr(experiment, "kind", "").startswith("language_"):
+            from jaxreason.training.preflight.policies import base_bytes, placed_base
+
+            resident = base_bytes(experiment, placed_base(experiment, mesh), mesh)
+        elif getattr(experiment, "base", ""):
             # The state begins as a copy of a base's parameters, which stay where they are.
             state = abstract_state(parts.model_init, parts.optimizer, mesh, parts.rules)
             resident = {"base": device_bytes(state.params)}
         return supervised_programs(parts, mesh, accumulation, resident)
-    if experiment.kind == "reinforcement":
+    if experiment.kind in ("reinforcement", "language_reinforcement"):
         from jaxreason.training.preflight.policies import reinforcement_programs
 
         return reinforcement_programs(experiment, mesh)
