@@ -28,6 +28,8 @@ SUBCOMMANDS = {
     "launch": "several processes of a command on this machine, started again when they stop",
     "evaluate": "sample from a run's model and judge every completion",
     "harness": "tasks of lm-evaluation-harness on a run or a published folder",
+    "answer": "an image-text model answers VQAv2, POPE, GQA or MME",
+    "score": "official scores of such answers, of GenEval, CLIP score, ImageReward",
     "sample": "single answers of a masked-diffusion run, parts filled in again too",
     "report": "write the report of a run: tables, curves, pictures",
     "compare": "compare two checkpoints: update sparsity and rank",

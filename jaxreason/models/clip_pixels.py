@@ -35,18 +35,26 @@ def clip_pixels(
     return np.stack(found)
 
 
-def _pixels(picture: np.ndarray, index: int, size: int, round_middle: bool) -> np.ndarray:
+def middle_square(picture: np.ndarray, size: int, *, round_middle: bool = False) -> np.ndarray:
+    """The middle of a picture as `clip_pixels` cuts it out, uint8 [size, size, 3].
+
+    Arguments as for `clip_pixels`; the picture is taken as it is.
+    """
     from PIL import Image
 
-    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise InputError(f"picture {index} has shape {picture.shape}; expected [rows, columns, 3]")
-    if picture.dtype != np.uint8:
-        raise InputError(f"picture {index} has dtype {picture.dtype}; expected uint8, 0 to 255")
     rows, columns = picture.shape[:2]
     shorter = min(rows, columns)
     # the longer side is rounded down, as transformers does
     new = (size * columns // shorter, size * rows // shorter)
     resized = Image.fromarray(picture).resize(new, Image.Resampling.BICUBIC)
     left, top = (round((side - size) / 2) if round_middle else (side - size) // 2 for side in new)
-    square = np.asarray(resized)[top : top + size, left : left + size]
+    return np.asarray(resized)[top : top + size, left : left + size]
+
+
+def _pixels(picture: np.ndarray, index: int, size: int, round_middle: bool) -> np.ndarray:
+    if picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise InputError(f"picture {index} has shape {picture.shape}; expected [rows, columns, 3]")
+    if picture.dtype != np.uint8:
+        raise InputError(f"picture {index} has dtype {picture.dtype}; expected uint8, 0 to 255")
+    square = middle_square(picture, size, round_middle=round_middle)
     return (square.astype(np.float32) / 255 - MEAN) / DEVIATION

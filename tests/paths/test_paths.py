@@ -110,6 +110,11 @@ COMMANDS = {
     "compare": [NOWHERE, NOWHERE],
     "overlap": [NOWHERE, NOWHERE, NOWHERE],
     "delta": ["make", NOWHERE, NOWHERE, "--out", NOWHERE],
+    "answer": [
+        *(NOWHERE, "--benchmark", "pope", "--data", NOWHERE, "--images", NOWHERE),
+        *("--image-tokenizer", NOWHERE, "--out", NOWHERE),
+    ],
+    "score": ["pope", "--predictions", NOWHERE, "--data", NOWHERE],
     "sample": [NOWHERE],
     "convert": [NOWHERE, NOWHERE],
     "data": ["prepare", "--directory", NOWHERE],

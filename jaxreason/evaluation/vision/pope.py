@@ -6,7 +6,7 @@ benchmark, `{question_id or question, answer}` of the model.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from jaxreason.errors import InputError
@@ -169,7 +169,7 @@ def read_pope_questions(path: str | Path) -> dict[int, PopeQuestion]:
 
 def category_of(path: str | Path) -> str:
     """The category that a file's name tells, or the name itself."""
-    stem = Path(str(path)).stem
+    stem = PurePath(str(path)).stem
     return next((name for name in CATEGORIES if name in stem), stem)
 
 

@@ -21,6 +21,7 @@ from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.runs import experiment_from_json, read_config
 from jaxreason.training.stored_batches import read_arrays, write_arrays
 from jaxreason.types import Params
+from jaxreason.weights.magvit import import_magvit
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -180,3 +181,19 @@ def encode_source(
     if path is not None and jax.process_index() == 0:
         write_arrays(path, {"codes": codes}, about)
     return codes
+
+
+def published_codec(folder: str | Path, side: int, batch_size: int = 8) -> MagvitCodec:
+    """The image tokenizer of a folder with the names of `showlab/magvitv2`, for square pictures.
+
+    Args:
+        folder: safetensors files.
+        side: rows and columns of the pictures in pixels.
+        batch_size: pictures at a time.
+
+    Raises:
+        InputError: a weight is missing, unknown or of another shape, or the sides do not fit.
+        FailureError: a file is missing or damaged.
+    """
+    config, params = import_magvit(folder)
+    return MagvitCodec(config, jax.device_put(params), (side, side), batch_size)
