@@ -27,6 +27,7 @@ SUBCOMMANDS = {
     "preflight": "compile a run for TPUs that need not be here: does it fit",
     "launch": "several processes of a command on this machine, started again when they stop",
     "evaluate": "sample from a run's model and judge every completion",
+    "benchmark": "GSM8K, MATH500, MMLU and their like, by published prompts and settings",
     "harness": "tasks of lm-evaluation-harness on a run or a published folder",
     "answer": "an image-text model answers VQAv2, POPE, GQA or MME",
     "score": "official scores of such answers, of GenEval, CLIP score, ImageReward",

@@ -110,6 +110,7 @@ COMMANDS = {
     "compare": [NOWHERE, NOWHERE],
     "overlap": [NOWHERE, NOWHERE, NOWHERE],
     "delta": ["make", NOWHERE, NOWHERE, "--out", NOWHERE],
+    "benchmark": [NOWHERE, "--benchmark", "mmlu", "--data", NOWHERE, "--examples", NOWHERE],
     "answer": [
         *(NOWHERE, "--benchmark", "pope", "--data", NOWHERE, "--images", NOWHERE),
         *("--image-tokenizer", NOWHERE, "--out", NOWHERE),

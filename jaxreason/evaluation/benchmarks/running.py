@@ -1,0 +1,321 @@
+"""A benchmark on a model: questions asked, answers judged and kept as they come."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxreason.errors import FailureError, InputError
+from jaxreason.evaluation.benchmarks.asking import Asked, ask
+from jaxreason.evaluation.benchmarks.questions import Question, Questions, letter, read_questions
+from jaxreason.evaluation.benchmarks.results import SCHEMA, AnswerFiles, read_object
+from jaxreason.evaluation.benchmarks.scoring import choose, score
+from jaxreason.evaluation.benchmarks.settings import Setting
+from jaxreason.evaluation.environment import environment
+from jaxreason.evaluation.harness import HarnessModel, HarnessSettings, load_harness
+from jaxreason.evaluation.harness_diffusion_text import DiffusionSettings
+from jaxreason.evaluation.statistics import share
+from jaxreason.paths import as_path
+from jaxreason.sharding.mesh import MeshConfig, make_mesh
+
+OnProgress = Callable[[str, int, int], None]
+GROUP = 8
+"""Batches that are answered together: texts of one length share a batch, and then are kept."""
+
+
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What is asked of a model.
+
+    Attributes:
+        setting: which benchmark and how.
+        data: its file or folder.
+        examples: file or folder of solved examples, where the setting takes them from one.
+        split: of folders, the word that names of data files must have.
+        changed: fields of the setting that are not as published.
+        limit: only the first so many questions; 0 for all.
+        batch_size: rows of a batch.
+        seed: of sampling, and of a diffusion model's masks.
+        draws: masks per choice, of diffusion models.
+        max_length: tokens that the model sees; None: what its config.json says.
+        thinking: given to the chat template as `enable_thinking`; None: not given.
+
+    Raises:
+        InputError: a number out of range; examples missing or of no use.
+    """
+
+    setting: Setting
+    data: str
+    examples: str = ""
+    split: str = ""
+    changed: tuple[str, ...] = ()
+    limit: int = 0
+    batch_size: int = 8
+    seed: int = 0
+    draws: int = 128
+    max_length: int | None = None
+    thinking: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 0), ("batch_size", 1), ("draws", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        setting = self.setting
+        words = f"{setting.benchmark}/{setting.name}"
+        if setting.needs_examples and not self.examples:
+            raise InputError(
+                f"{words} shows {setting.shots} solved examples before each question; give the "
+                "file that they come from by --examples (GSM8K's train split, MMLU's dev split)"
+            )
+        if self.examples and not setting.needs_examples:
+            raise InputError(f"examples is {self.examples!r}, but {words} takes none from a file")
+
+
+def run_benchmark(
+    path: str | Path,
+    request: BenchmarkRequest,
+    *,
+    out: str | Path | None = None,
+    name: str | None = None,
+    step: int | None = None,
+    tokenizer: str | Path | None = None,
+    fsdp: int = 0,
+    restart: bool = False,
+    on_progress: OnProgress | None = None,
+) -> tuple[dict[str, Any], Path]:
+    """Runs a benchmark, or goes on with one that was stopped.
+
+    Args:
+        path: run directory or published folder.
+        request: what is asked.
+        out: folder of the results; `evaluation` in the run directory by default.
+        name: of the two files; BENCHMARK-SETTING by default.
+        step: which checkpoint of a run.
+        tokenizer: folder of the tokenizer, where the run has none.
+        fsdp: devices to spread the model over, -1 for all; 0 takes the first one.
+        restart: answer again what is answered.
+        on_progress: called with a word, questions done and questions in all.
+
+    Returns:
+        The document (see `results`), and its path.
+
+    Raises:
+        InputError: settings that do not fit the model, its data, or answers that are there.
+        FailureError: a file cannot be read or written.
+    """
+    started, tell = time.perf_counter(), on_progress or (lambda *_: None)
+    setting, folder = request.setting, results_folder(path, out)
+    data = read_questions(setting.benchmark, request.data, request.split)
+    examples = Questions((), "")
+    if request.examples:
+        examples = read_questions(setting.benchmark, request.examples)
+    if setting.generates:
+        score(setting.metrics[-1], ["0"], ["#### 0"])  # its library may be missing
+    model = load_model(path, request, step=step, tokenizer=tokenizer, fsdp=fsdp)
+    questions = data.questions[: request.limit or None]
+    asked = ask(setting, questions, examples.questions, model.render)
+    identity = {
+        "benchmark": setting.benchmark,
+        "settings": asdict(setting),
+        "changed": list(request.changed),
+        "data": data.digest,
+        "examples": examples.digest,
+        "run": str(as_path(path).resolve()) if out is not None else as_path(path).resolve().name,
+        "step": model.run.step,
+        "seed": request.seed,
+        "draws": request.draws if model.diffusion and not setting.generates else 0,
+    }
+    files = AnswerFiles(folder, name or f"{setting.benchmark}-{setting.name}", identity)
+    group = GROUP * request.batch_size
+    whole = 1 if setting.temperature == 0 else group
+    answers = files.resume(restart, whole)
+    available = len(data.questions)
+    more: dict[str, Any] = {
+        "available": available,
+        "estimate": "evidence bound" if identity["draws"] else "exact",
+        "prompt": asked[0].context,
+    }
+    files.write(summarise(setting, identity, answers, False) | more)
+    while len(answers) < len(questions):
+        tell(setting.benchmark, len(answers), len(questions))
+        chosen = slice(len(answers), min(len(answers) + group, len(questions)))
+        found = _answer(model, request, questions[chosen], asked[chosen], len(answers))
+        files.add(found, answers)
+        answers += found
+    tell(setting.benchmark, len(questions), len(questions))
+    seconds = time.perf_counter() - started
+    more |= {"environment": environment(), "seconds": seconds}
+    document = summarise(setting, identity, answers[: len(questions)], True) | more
+    return document, files.write(document)
+
+
+def results_folder(path: str | Path, out: str | Path | None) -> Path:
+    """Where results go: `out`, else into the run directory.
+
+    Raises:
+        InputError: weights as they were published, and no `out`.
+        FailureError: there is no model.
+    """
+    config = as_path(path) / "config.json"
+    if not config.is_file():
+        raise FailureError(f"{path} is no run or model folder: it has no config.json")
+    if out is None and "model_type" in read_object(config):
+        raise InputError(
+            f"{path} holds published weights, beside which no results are put; give a folder for "
+            "them by --out"
+        )
+    return as_path(path) / "evaluation" if out is None else as_path(out)
+
+
+def load_model(
+    path: str | Path,
+    request: BenchmarkRequest,
+    *,
+    step: int | None = None,
+    tokenizer: str | Path | None = None,
+    fsdp: int = 0,
+) -> HarnessModel:
+    """The model, ready to be asked in this way.
+
+    Raises:
+        InputError: as `load_harness`; the setting has no word for diffusion models.
+    """
+    setting = request.setting
+    diffusion = DiffusionSettings(
+        draws=request.draws,
+        check_greedy=False,
+        block=setting.block or 1,
+        tokens_per_step=setting.tokens_per_step,
+    )
+    settings = HarnessSettings(
+        batch_size=request.batch_size,
+        max_length=request.max_length,
+        enable_thinking=request.thinking,
+        seed=request.seed,
+        diffusion=diffusion,
+    )
+    devices = jax.devices()[:fsdp] if fsdp > 0 else None
+    mesh = make_mesh(MeshConfig(fsdp=fsdp), devices) if fsdp else None
+    model = load_harness(path, settings, step=step, tokenizer=tokenizer, mesh=mesh)
+    if model.diffusion and setting.generates and not setting.block:
+        raise InputError(
+            f"{setting.benchmark}/{setting.name} does not say how a diffusion model decodes; give "
+            "--block and --steps, or other settings (`jaxreason benchmark list`)"
+        )
+    return model
+
+
+def _answer(
+    model: HarnessModel,
+    request: BenchmarkRequest,
+    questions: Sequence[Question],
+    asked: Sequence[Asked],
+    first: int,
+) -> list[dict[str, Any]]:
+    """The answers of a group, judged, as lines of the answers' file."""
+    setting = request.setting
+    judge = _written if setting.generates else _compared
+    longest = [max(map(len, each.continuations), default=0) for each in asked]
+    rows = []
+    for place, (question, each, judged) in enumerate(
+        zip(questions, asked, judge(model, request, questions, asked, first), strict=True)
+    ):
+        tail = each.continuations[0] if longest[place] else ""
+        tokens = len(model.rules.encode(each.context + tail))
+        room = model.rules.max_length - setting.new_tokens
+        if not setting.generates and not model.diffusion:
+            room += 1  # the last token is never read, only its probability is
+        rows.append(
+            {
+                "number": first + place,
+                "name": question.name,
+                "subject": question.subject,
+                "question": question.text,
+                "answer": question.answer,
+                "cut": tokens > room,
+                **judged,
+            }
+        )
+    return rows
+
+
+def _written(
+    model: HarnessModel,
+    request: BenchmarkRequest,
+    questions: Sequence[Question],
+    asked: Sequence[Asked],
+    first: int,
+) -> list[dict[str, Any]]:
+    setting = request.setting
+    wanted = {
+        "until": list(setting.until),
+        "max_gen_toks": setting.new_tokens,
+        "temperature": setting.temperature,
+        "seed": request.seed + first,
+    }
+    texts = model.generate_until([(each.context, wanted) for each in asked])
+    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
+    for metric in setting.metrics:
+        scored = score(metric, texts, [question.answer for question in questions])
+        for row, one in zip(rows, scored, strict=True):
+            row[metric] = one._asdict()
+    return rows
+
+
+def _compared(
+    model: HarnessModel,
+    request: BenchmarkRequest,
+    questions: Sequence[Question],
+    asked: Sequence[Asked],
+    first: int,
+) -> list[dict[str, Any]]:
+    del first
+    pairs = [(each.context, answer) for each in asked for answer in each.continuations]
+    found = iter(model.loglikelihood(pairs))
+    rows = []
+    for question, each in zip(questions, asked, strict=True):
+        nats = [next(found)[0] for _ in each.continuations]
+        row: dict[str, Any] = {"nats": nats}
+        for metric in request.setting.metrics:
+            taken = letter(choose(nats, question.choices, metric == "acc_norm"))
+            row[metric] = {"found": taken, "correct": taken == question.answer}
+        rows.append(row)
+    return rows
+
+
+def summarise(
+    setting: Setting,
+    identity: Mapping[str, Any],
+    answers: Sequence[Mapping[str, Any]],
+    complete: bool,
+) -> dict[str, Any]:
+    """The numbers of a document; see `results`.
+
+    Args:
+        setting: of the answers.
+        identity: what they depend on.
+        answers: lines of the answers' file.
+        complete: whether there are no more to come.
+    """
+    headline = setting.metrics[0]
+    subjects = sorted({answer["subject"] for answer in answers} - {""})
+    parts = {s: [a for a in answers if a["subject"] == s] for s in subjects}
+    return {
+        "schema": SCHEMA,
+        "benchmark": setting.benchmark,
+        "setting": setting.name,
+        "complete": complete,
+        "identity": dict(identity),
+        "count": len(answers),
+        "metrics": {metric: _share(answers, metric) for metric in setting.metrics},
+        "subjects": {subject: _share(part, headline) for subject, part in parts.items()},
+        "cut": sum(answer["cut"] for answer in answers),
+    }
+
+
+def _share(answers: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    correct = [answer[metric]["correct"] for answer in answers]
+    return share(correct, range(len(correct))).as_json()
