@@ -43,7 +43,7 @@ def test_a_folder_is_its_files_in_the_order_of_their_names_or_those_of_a_split(t
     assert records[5].where == f"{tmp_path}/train-00001-of-00002.parquet, row 2"
     assert len(read_records(DataConfig(path=str(tmp_path)))) == 8
     assert len(data_files(str(tmp_path / "train-*.parquet"))) == 2
-    with pytest.raises(InputError, match="has no file .* with 'test' in its name"):
+    with pytest.raises(InputError, match=r"has no file .* with 'test' in its name"):
         data_files(str(tmp_path), "test")
     with pytest.raises(InputError, match=r"data\.split is 'a', but data\.path is a single file"):
         data_files(str(tmp_path / "train_extra-0.jsonl"), "a")
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_at_all(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"data\.path is ''"):
         read_records(DataConfig())
     (tmp_path / "a.csv").write_text("a,b")
-    with pytest.raises(InputError, match="expected a file .jsonl"):
+    with pytest.raises(InputError, match=r"expected a file \.jsonl"):
         read_records(DataConfig(path=str(tmp_path / "a.csv")))
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines(ROWS).encode())[:-20])
     with pytest.raises(FailureError, match="cannot be read"):
