@@ -2,7 +2,7 @@ r"""DPO of a chat model on preferences: Tulu 3's settings, the paper's length-no
 
     jaxreason train experiments/subnetworks/llm_dpo.py --run runs/llm_dpo \
         --base models/Qwen2.5-0.5B-Instruct --data.path data/ultrafeedback/train_prefs.parquet
-    jaxreason study models/Qwen2.5-0.5B-Instruct runs/llm_dpo --report study
+    jaxreason study runs/llm_dpo --report study
 
 The base is a folder as published. Data: any JSON lines or Parquet file with `chosen` and
 `rejected`, such as UltraFeedback's binarised preferences. `--method` takes dpo, dpo_norm, ipo, orpo

@@ -3,7 +3,7 @@ r"""GRPO of a 0.5B chat model on GSM8K: is what it changes a subnetwork?
     jaxreason train experiments/subnetworks/llm_grpo.py --run runs/llm_grpo \
         --base models/Qwen2.5-0.5B-Instruct --data.path data/gsm8k/train.jsonl \
         --evaluation.path data/gsm8k/test.jsonl
-    jaxreason study models/Qwen2.5-0.5B-Instruct runs/llm_grpo --report study
+    jaxreason study runs/llm_grpo --report study
 
 The base is a folder as published (config.json, safetensors, tokenizer.json): Qwen2.5, Qwen3, Llama,
 Mistral; `jaxreason convert` is not needed. The data are GSM8K's own files (`question`, `answer`

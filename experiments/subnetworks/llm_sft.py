@@ -2,7 +2,7 @@ r"""Supervised fine-tuning of a language model on conversations: the control for
 
     jaxreason train experiments/subnetworks/llm_sft.py --run runs/llm_sft \
         --base models/Qwen2.5-0.5B --data.path data/gsm8k/train.jsonl
-    jaxreason study models/Qwen2.5-0.5B runs/llm_sft --report study
+    jaxreason study runs/llm_sft --report study
 
 The base is a folder as published. Data: JSON lines or Parquet with `messages` (or prompt and
 answer columns) for `--data.kind chat`, or `text`. Examples are packed, and only what the

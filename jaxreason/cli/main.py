@@ -35,6 +35,7 @@ SUBCOMMANDS = {
     "report": "write the report of a run: tables, curves, pictures",
     "compare": "compare two checkpoints: update sparsity and rank",
     "overlap": "how much of their updates runs from one base share, against null models",
+    "study": "compare runs with the base they started from, and with each other",
     "delta": "make or apply a lossless sparse difference of two checkpoints",
     "convert": "make a run of published weights, or publish a run's",
 }
