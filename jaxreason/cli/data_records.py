@@ -13,6 +13,7 @@ from jaxreason.cli.options import parse_options
 from jaxreason.data.language.columns import kinds_of
 from jaxreason.data.language.config import DataConfig
 from jaxreason.data.language.known import KNOWN, known_set
+from jaxreason.data.language.messages import column_names
 from jaxreason.data.language.reading import Records, open_records, open_rows
 from jaxreason.errors import InputError
 
@@ -126,9 +127,9 @@ def _kind(config: dict[str, Any]) -> str:
     row = {names.get(column, column): value for column, value in rows[0].items()}
     kinds = kinds_of(row)
     if not kinds:
-        columns = ", ".join(map(repr, row)) or "none"
         raise InputError(
-            f"{rows.where(0)}: columns {columns} are of no kind; rename them with --columns"
+            f"{rows.where(0)}: columns {column_names(row)} are of no kind; rename them with "
+            "--columns"
         )
     if len(kinds) > 1:
         print(f"read as {kinds[0]}; --kind {' or '.join(kinds[1:])} is possible as well\n")

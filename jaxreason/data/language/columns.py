@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from jaxreason.data.language import forms
 from jaxreason.data.language.config import DataConfig
+from jaxreason.data.language.messages import column_names
 from jaxreason.data.language.records import Record
 from jaxreason.errors import InputError
 
@@ -106,7 +107,7 @@ def find_spelling(row: Row, config: DataConfig, where: str) -> Spelling:
     best = [a for a in found if not any(set(a.needed) < set(b.needed) for b in found)]
     if len(best) == 1:
         return best[0]
-    columns = ", ".join(map(repr, row)) or "none"
+    columns = column_names(row)
     if best:
         ways = " or ".join(" + ".join(spelling.needed) for spelling in best)
         raise InputError(

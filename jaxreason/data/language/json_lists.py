@@ -37,12 +37,14 @@ def list_places(path: Path, file: IO[bytes], key: str = "") -> tuple[Places, str
     Raises:
         InputError: no such list, or no JSON; names file and line.
     """
-    content = file.read(MAX_LIST_FILE + 1)
-    if len(content) > MAX_LIST_FILE:
+    # Asked for more than there is, `read` takes the memory for all of it first.
+    if file.seek(0, 2) > MAX_LIST_FILE:
         raise InputError(
             f"data {str(path)!r} is a list of more than {MAX_LIST_FILE // 2**30} GiB, which would "
             "have to be in memory; write it as JSON lines (.jsonl)"
         )
+    file.seek(0)
+    content = file.read()
     digest = hashlib.blake2b(content, digest_size=8).hexdigest()
     try:
         text = content.decode("utf-8")

@@ -1,6 +1,6 @@
 """Turns of a conversation in the ways data sets write them, as messages of chat templates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxreason.data.language.records import Message, Messages
@@ -56,7 +56,7 @@ def _message(entry: Any, where: str) -> Message:
             known = ", ".join(_SPEAKERS)
             raise InputError(f"{where} is from {_short(speaker)}; expected one of {known}")
     else:
-        raise InputError(f"{where} has {', '.join(map(str, entry))}; expected role and content")
+        raise InputError(f"{where} has {column_names(entry)}; expected role and content")
     if content is None and given.get("tool_calls"):
         content = ""
     if not isinstance(content, str) and not _is_parts(content):
@@ -173,6 +173,13 @@ def plain_text(messages: Sequence[Message]) -> str:
         else:
             texts += [part.get("text", "") for part in content if part["type"] == "text"]
     return "".join(texts)
+
+
+def column_names(row: Iterable[str]) -> str:
+    """The names of a row's columns for a message, however many and long they are."""
+    names = list(row)
+    shown = ", ".join(_short(name) for name in names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "none"
 
 
 def _short(value: Any) -> str:

@@ -145,7 +145,7 @@ def test_columns_can_be_renamed():
         ("chat", {"messages": "a"}, "messages is 'a'"),
         ("chat", {"messages": [3]}, "message 1 of messages is 3; expected an object"),
         ("chat", {"messages": [{"role": "user"}]}, "message 1 of messages has content None"),
-        ("chat", {"messages": [{"text": "a"}]}, "has text; expected role and content"),
+        ("chat", {"messages": [{"text": "a"}]}, "has 'text'; expected role and content"),
         ("chat", {"messages": [turn("robot", "a")]}, "role 'robot'; expected one of system"),
         ("chat", {"messages": [turn(["user"], "a")]}, "role .'user'."),
         ("chat", {"conversations": [{"from": "me", "value": "a"}]}, "from 'me'; expected one of"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxreason.data.language.columns import record_of
 from jaxreason.data.language.config import DataConfig
+from jaxreason.data.language.messages import column_names
 from jaxreason.data.language.reading import Records, open_rows
 from jaxreason.data.language.records import Record
 from jaxreason.data.language.rows import Rows
@@ -65,7 +66,7 @@ def need(row: Row, name: str, where: str, data_set: str) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str):
-        columns = ", ".join(map(repr, row)) or "none"
+        columns = column_names(row)
         raise InputError(
             f"{where}: {name} is {type(value).__name__}; expected text as in {data_set} (columns "
             f"here: {columns})"

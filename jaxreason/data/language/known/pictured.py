@@ -6,6 +6,7 @@ from jaxreason.data.language.config import DataConfig
 from jaxreason.data.language.json_rows import open_json
 from jaxreason.data.language.known.imagenet import caption, imagenet_rows
 from jaxreason.data.language.known.known_set import KnownSet, Row, need, others
+from jaxreason.data.language.messages import column_names
 from jaxreason.data.language.rows import Rows
 from jaxreason.errors import InputError
 from jaxreason.paths import as_path
@@ -16,7 +17,7 @@ _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 def llava(row: Row, kind: str, where: str) -> Row:
     """Liu et al. 2023 (arXiv:2304.08485): conversations of human and gpt about a picture."""
     if not isinstance(row.get("conversations"), list):
-        columns = ", ".join(map(repr, row)) or "none"
+        columns = column_names(row)
         raise InputError(f"{where}: no list of conversations, as LLaVA has (columns: {columns})")
     return row
 

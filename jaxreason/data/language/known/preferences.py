@@ -1,6 +1,7 @@
 """UltraFeedback, binarized."""
 
 from jaxreason.data.language.known.known_set import KnownSet, Row, others
+from jaxreason.data.language.messages import column_names
 from jaxreason.errors import InputError
 
 
@@ -9,7 +10,7 @@ def ultrafeedback(row: Row, kind: str, where: str) -> Row:
     names = ("messages",) if kind == "chat" else ("chosen", "rejected", "prompt")
     for name in names:
         if row.get(name) is None:
-            columns = ", ".join(map(repr, row)) or "none"
+            columns = column_names(row)
             raise InputError(
                 f"{where}: no {name}; expected the columns of UltraFeedback, binarized (here: "
                 f"{columns})"
