@@ -30,6 +30,7 @@ from jaxreason.training.typed_fields import typed_fields
 from jaxreason.types import Params
 
 ParamsDtype = Literal["float32", "bfloat16"]
+DIFFUSION_PRESETS = ("llada_8b", "mmada_8b")
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,10 @@ def described_base(base: str) -> Any:
     Raises:
         InputError: nothing of the kind.
     """
+    if base in DIFFUSION_PRESETS and not as_path(base).exists():
+        from jaxreason.training.diffusion.imported import published_shape
+
+        return published_shape(base)
     if base in PRESETS and not as_path(base).exists():
         return PretrainedModel(preset(base), base.split("_")[0], source=base)
     if not base.endswith(".py") and not (as_path(base) / "config.json").exists():

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.attention import MaskMode
+from jaxreason.models.presets import preset
+from jaxreason.tokens.multimodal_vocabulary import mmada_ids
 from jaxreason.weights.json_text import shown
 from jaxreason.weights.llada_settings import (
     LladaMetadata,
@@ -89,6 +91,24 @@ class ImportedModel:
     def as_json(self) -> dict[str, Any]:
         """What config.json holds; `training.runs` reads it back."""
         return {"kind": self.kind, **asdict(self)}
+
+
+def published_shape(name: str) -> ImportedModel:
+    """LLaDA or MMaDA as published, for compiling ahead without their weights.
+
+    Args:
+        name: "llada_8b" or "mmada_8b" of `models.presets`.
+    """
+    ids, pictured = mmada_ids(), name == "mmada_8b"
+    return ImportedModel(
+        preset(name),
+        LLADA_MASK,
+        LLADA_EOS,
+        image_offset=ids.image_offset if pictured else None,
+        image_codes=ids.image_codes if pictured else 0,
+        source=name,
+        eot=LLADA_EOT,
+    )
 
 
 def imported_model(

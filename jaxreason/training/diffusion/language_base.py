@@ -2,17 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxreason.errors import InputError
 from jaxreason.tokens.chat import REASONING_INSTRUCTION, ChatTemplate
 from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
-from jaxreason.training.pretrained import tokenizer_of
-
-ChatLayout = Literal["template", "mmada"]
-LAYOUTS: tuple[str, ...] = get_args(ChatLayout)
 
 INSTRUCTIONS: Mapping[str, str] = {
     "none": "",
@@ -68,34 +64,17 @@ def text_ids(experiment: Any, path: str) -> TextIds:
     return TextIds(ids.mask, ids.eos, ids.end_of_turn, size)
 
 
-def text_tokenizer(base: str, given: str, ids: TextIds) -> PretrainedTokenizer:
-    """The tokenizer of a base, or the one that was given for it.
+def check_ends(tokenizer: PretrainedTokenizer, ids: TextIds, base: str) -> None:
+    """Refuse the tokenizer of another model.
 
     Raises:
-        InputError: there is none, or it has other ids than the model.
+        InputError: texts end with another id than the model's.
     """
-    if given:
-        tokenizer = PretrainedTokenizer(given)
-    else:
-        found = tokenizer_of(base)
-        if found is None:
-            raise InputError(
-                f"base {base} has no tokenizer.json; name the folder of its tokenizer: "
-                "--tokenizer FOLDER"
-            )
-        tokenizer = found
-    whose = given or base
-    if tokenizer.size > ids.size:
+    if tokenizer.eos not in (ids.eos, ids.eot):
         raise InputError(
-            f"the tokenizer of {whose} has {tokenizer.size} ids, the model of base {base} "
-            f"{ids.size}; expected the model's own tokenizer"
+            f"the tokenizer of {tokenizer.folder} ends a text with id {tokenizer.eos}, the model "
+            f"of {base} with {ids.eos}; expected the model's own tokenizer"
         )
-    if tokenizer.eos is not None and tokenizer.eos not in (ids.eos, ids.eot):
-        raise InputError(
-            f"the tokenizer of {whose} ends a text with id {tokenizer.eos}, base {base} with "
-            f"{ids.eos}; expected the model's own tokenizer"
-        )
-    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -105,13 +84,13 @@ class TextCoder:
     Attributes:
         tokenizer: of the model.
         ids: of the model.
-        layout: "template": the tokenizer's chat template; "mmada": MMaDA's own, after a bos.
+        template: "chat": the tokenizer's chat template; "mmada": MMaDA's own layout after a bos.
         instruction: put before the first turn of the user.
     """
 
     tokenizer: PretrainedTokenizer
     ids: TextIds
-    layout: ChatLayout
+    template: str
     instruction: str
 
     def prompt(self, messages: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -122,7 +101,7 @@ class TextCoder:
                 spells the mask.
         """
         turns = self._instructed(messages)
-        if self.layout == "template":
+        if self.template == "chat":
             prompt = np.asarray(self.tokenizer.encode_chat(turns, prompt=True), np.int32)
         else:
             told = [(str(turn["role"]), _text(turn["content"])) for turn in turns]
@@ -143,7 +122,7 @@ class TextCoder:
 
     def _bos(self) -> int:
         if self.tokenizer.bos is None:
-            raise InputError("chat is 'mmada', which begins with a bos, and the tokenizer has none")
+            raise InputError("template is 'mmada', whose bos the tokenizer does not have")
         return self.tokenizer.bos
 
     def answer(self, tokens: np.ndarray, length: int) -> str:

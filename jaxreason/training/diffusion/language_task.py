@@ -7,12 +7,9 @@ time, whatever it was trained to see of padding (`mask_mode`): LLaDA's padding i
 tokens after an answer, is part of the canvas and seen by all.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,16 +18,15 @@ from jax.sharding import Mesh
 from jaxreason.data.language.records import PromptRecord
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
-from jaxreason.paths import as_path
 from jaxreason.rewards import Reward
+from jaxreason.rewards.math_answers import gold_answer
 from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.language_base import TextCoder
-from jaxreason.training.diffusion.rollouts import AnswerRows, text_rows
-from jaxreason.training.files import write_atomically
+from jaxreason.training.diffusion.rollouts import AnswerReward, AnswerRows, text_rows
+from jaxreason.training.held_out import Watch
 from jaxreason.training.judging import draw, judge_rows
-from jaxreason.training.rollouts import Rollout
 from jaxreason.types import Completions, Params, Sampler
 
 WIDTH_STEP = 64
@@ -46,15 +42,15 @@ class Question:
 
     Attributes:
         record: what is asked, and the expected answer.
-        prompt: its ids, int32 [n].
+        tokens: of the prompt, int32 [n].
     """
 
     record: PromptRecord
-    prompt: np.ndarray
+    tokens: np.ndarray
 
 
 def encode_questions(
-    records: Sequence[PromptRecord], coder: TextCoder, longest: int, overlong: str
+    records: Sequence[PromptRecord], coder: TextCoder, longest: int, overflow: str
 ) -> list[Question]:
     """The problems whose prompts have at most `longest` tokens.
 
@@ -62,7 +58,7 @@ def encode_questions(
         records: what is asked.
         coder: of the model.
         longest: tokens of a prompt.
-        overlong: "error" refuses longer ones, "drop" leaves them out.
+        overflow: "error" refuses longer ones, "drop" leaves them out.
 
     Raises:
         InputError: a prompt that cannot be encoded or is too long, one without an answer, or none
@@ -71,20 +67,19 @@ def encode_questions(
     found = []
     for record in records:
         try:
+            gold_answer(record.answer)
             prompt = coder.prompt(record.messages)
         except InputError as error:
             raise InputError(f"{record.where}: {error}") from error
-        if not record.answer.strip():
-            raise InputError(f"{record.where}: no answer, which a completion is judged against")
         if prompt.size <= longest:
             found.append(Question(record, prompt))
-        elif overlong == "error":
+        elif overflow == "error":
             raise InputError(
-                f"{record.where}: the prompt has {prompt.size} tokens, prompt_length is {longest}; "
-                "raise it, or leave such prompts out with `--overlong drop`"
+                f"{record.where}: the prompt has {prompt.size} tokens, prompt_tokens is {longest}; "
+                "raise it, or leave such prompts out with `--overflow drop`"
             )
     if not found:
-        raise InputError(f"no prompt has at most {longest} tokens (prompt_length)")
+        raise InputError(f"no prompt has at most {longest} tokens (prompt_tokens)")
     return found
 
 
@@ -112,13 +107,13 @@ class LanguageAnswers:
 
     def prompts(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
         """See `AnswerTask`; as wide as the longest of them needs."""
-        chosen = [self.questions[index].prompt for index in indices]
+        chosen = [self.questions[index].tokens for index in indices]
         width = WIDTH_STEP * -(-max(prompt.size for prompt in chosen) // WIDTH_STEP)
         return padded_prompts(chosen, min(width, self.longest), self.coder.ids.eos)
 
-    def problem(self, index: int) -> PromptRecord:
+    def problem(self, index: int) -> Question:
         """See `AnswerTask`."""
-        return self.questions[index].record
+        return self.questions[index]
 
     def shown(self, answers: Completions) -> Completions:
         """See `AnswerTask`."""
@@ -127,6 +122,7 @@ class LanguageAnswers:
     def rows(self, prompts: dict[str, np.ndarray], answers: Completions, group: int) -> AnswerRows:
         """See `AnswerTask`; what follows an answer is filled with its end token, as in LLaDA."""
         rows = text_rows(prompts, answers, group, self.coder.ids.eos)
+        rows = {**rows, "targets_mask": rows["counted"]}
         return AnswerRows(rows, np.asarray(answers.finished), np.asarray(answers.lengths))
 
 
@@ -137,9 +133,15 @@ def texts_of(coder: TextCoder, answers: Completions) -> list[str]:
     return [coder.answer(row, length) for row, length in zip(tokens, lengths, strict=True)]
 
 
-def decoded(reward: TextReward, coder: TextCoder) -> Callable[[Sequence[Any], Any], Reward]:
-    """A reward of texts as one of `Completions`."""
-    return lambda problems, answers: reward(problems, texts_of(coder, answers))
+def decoded(reward: TextReward, coder: TextCoder) -> AnswerReward:
+    """A reward of texts as one of `Completions`, with `finished` in its breakdown."""
+
+    def judge(problems: Sequence[Question], answers: Completions) -> Reward:
+        found = reward([problem.record for problem in problems], texts_of(coder, answers))
+        finished = np.asarray(answers.finished).astype(np.float32)
+        return Reward(found.values, {**found.breakdown, "finished": finished})
+
+    return judge
 
 
 def language_sampler(
@@ -164,89 +166,33 @@ def language_sampler(
     return sampler, config.block_steps * (config.length // config.block_length)
 
 
-class Texts:
-    """Answers as text, kept in `completions/` of a run: JSON lines, a file for each step.
-
-    Args:
-        run_directory: of the run.
-        coder: of the model.
-    """
-
-    def __init__(self, run_directory: str | Path, coder: TextCoder) -> None:
-        self._folder, self._coder = as_path(run_directory) / "completions", coder
-
-    def keep(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write a file, or over it; only the first of several processes does.
-
-        Raises:
-            FailureError: the disk refuses.
-        """
-        if jax.process_index() == 0:
-            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            write_atomically(self._folder / f"{name}.jsonl", lines)
-
-    def keep_rollout(
-        self, step: int, problems: Sequence[PromptRecord], rollout: Rollout, rows: int
-    ) -> None:
-        """The first answers of a step."""
-        batch = rollout.batch
-        texts = [
-            self._coder.answer(tokens[maskable], int(length))
-            for tokens, maskable, length in zip(
-                batch["tokens"][:rows], batch["maskable"][:rows], rollout.lengths, strict=False
-            )
-        ]
-        self.keep(f"step_{step:08d}", [
-            _row(problems[i], text, rollout.reward, i) for i, text in enumerate(texts)
-        ])  # fmt: skip
-
-    def keep_held_out(
-        self, step: int, problems: Sequence[PromptRecord], texts: Sequence[str], reward: Reward
-    ) -> None:
-        """All held-out answers of an evaluation."""
-        rows = [_row(problems[i], text, reward, i) for i, text in enumerate(texts)]
-        self.keep(f"held_out_{step:08d}", rows)
-
-
-def _row(problem: PromptRecord, text: str, reward: Reward, place: int) -> dict[str, Any]:
-    verdicts = {name: float(values[place]) for name, values in reward.breakdown.items()}
-    return {
-        "prompt": [dict(message) for message in problem.messages],
-        "completion": text,
-        "answer": problem.answer,
-        "reward": float(reward.values[place]),
-        **verdicts,
-    }
-
-
 def held_out_texts(
     model: Transformer,
     task: LanguageAnswers,
-    reward: TextReward,
+    judge: AnswerReward,
     decoding: DecodingConfig,
     batch: int,
     mesh: Mesh | None,
-    texts: Texts,
+    watch: Watch,
 ) -> Callable[[Params, int], Mapping[str, float]]:
     """`(params, step) -> numbers`: `held_out_*` of the most likely answers, one to each question.
 
     Args:
         model: the policy's.
         task: the held-out questions.
-        reward: of their answers.
+        judge: of their answers, see `decoded`.
         decoding: of the rollouts; temperature 0 takes its place here.
         batch: questions decoded together.
         mesh: devices; None for one.
-        texts: where the answers are kept.
+        watch: told of the answers.
     """
     greedy = replace(decoding, temperature=0.0)
     sampler, _ = language_sampler(model, task.coder, greedy)
     ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     count = len(task.questions)
     rows = ways * -(-min(batch, count) // ways)
-    # Questions of one length together, and no batch is narrower than the widest of all needs to be.
-    problems = [question.record for question in task.questions]
-    widest = max(question.prompt.size for question in task.questions)
+    problems = list(task.questions)
+    widest = max(question.tokens.size for question in task.questions)
     width = min(WIDTH_STEP * -(-widest // WIDTH_STEP), task.longest)
 
     def evaluate(params: Params, step: int) -> Mapping[str, float]:
@@ -255,14 +201,14 @@ def held_out_texts(
             # The last batch is filled up, so that nothing is compiled again.
             places = np.minimum(np.arange(first, first + rows), count - 1)
             prompts = padded_prompts(
-                [task.questions[i].prompt for i in places], width, task.coder.ids.eos
+                [task.questions[i].tokens for i in places], width, task.coder.ids.eos
             )
             key = jax.random.fold_in(jax.random.key(0), first)
             parts.append(draw(sampler, params, prompts, key, mesh))
         answers = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
-        judged = judge_rows(decoded(reward, task.coder), problems, answers, mesh)
-        texts.keep_held_out(step, problems, texts_of(task.coder, answers), judged)
-        means = {"reward": judged.values, "finished": answers.finished, **judged.breakdown}
+        judged = judge_rows(judge, problems, answers, mesh)
+        watch(step, problems, answers, judged)
+        means = {"reward": judged.values, **judged.breakdown}
         numbers = {f"held_out_{name}": float(np.mean(x)) for name, x in means.items()}
         tokens = float(np.mean(answers.lengths))
         return {"held_out_prompts": float(count), "held_out_tokens": tokens, **numbers}

@@ -37,6 +37,7 @@ from jaxreason.training.diffusion.rollouts import (
 )
 from jaxreason.training.post_training import PostTraining, origin_json
 from jaxreason.training.program import Program
+from jaxreason.training.reinforcement import RolloutWatch
 from jaxreason.training.state import (
     abstract_state,
     are_shapes,
@@ -133,7 +134,7 @@ class Asked(NamedTuple):
         reward: of answers; None where nothing is judged.
         mask_id: of the mask token.
         mask_mode: how padding is hidden when answers are scored.
-        watch: called with every rollout, see `DiffusionReinforcementStep`.
+        watch: told of every rollout; None tells nobody.
     """
 
     task: AnswerTask
@@ -142,7 +143,7 @@ class Asked(NamedTuple):
     reward: AnswerReward | Any
     mask_id: int
     mask_mode: MaskMode
-    watch: Any = None
+    watch: RolloutWatch | None = None
 
 
 def policy_program(

@@ -22,7 +22,12 @@ from jaxreason.sharding.placement import place_everywhere, to_host
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.rollouts import DiffusionRollouts
 from jaxreason.training.judging import ambient
-from jaxreason.training.reinforcement import add_metrics, like, rollout_metrics
+from jaxreason.training.reinforcement import (
+    RolloutWatch,
+    add_metrics,
+    like,
+    rollout_metrics,
+)
 from jaxreason.training.rollouts import Rollout
 from jaxreason.training.state import TrainState
 from jaxreason.training.step import Step
@@ -102,7 +107,7 @@ class DiffusionReinforcementStep:
         clock: where the phases are measured.
         slices: parts in which the rows of a step are scored, one after the other, so that scoring
             needs no more memory than the micro-batches of an update.
-        watch: `(number of the step, indices of its problems, rollout)`, called with every rollout.
+        watch: told of every rollout.
     """
 
     rollouts: DiffusionRollouts
@@ -113,7 +118,7 @@ class DiffusionReinforcementStep:
     mesh: Mesh | None
     clock: Clock
     slices: int = 1
-    watch: Callable[[int, np.ndarray, Rollout], None] | None = None
+    watch: RolloutWatch | None = None
     called: bool = field(default=False, init=False)
 
     def is_compiled(self, batch: Any) -> bool:
@@ -129,7 +134,7 @@ class DiffusionReinforcementStep:
         sample_key, noise_key, order_key = (jax.random.fold_in(key, i) for i in range(3))
         rollout = self.rollouts(state.params, batch["problems"], sample_key)
         if self.watch is not None:
-            self.watch(number, np.asarray(batch["problems"]), rollout)
+            self.watch(number, rollout)
         totals = rollout_metrics(rollout, self.rollouts.config.group)
         with self.clock.measure("scoring"), ambient(self.mesh):
             updates = self._score(state.params, rollout, noise_key)

@@ -49,6 +49,7 @@ class LanguagePostTraining(PostTraining):
 
     kinds: ClassVar[tuple[str, ...]] = ()
     """Of `data`, that can be learnt from."""
+    templates: ClassVar[tuple[str, ...]] = ("chat", "plain")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,8 +58,10 @@ class LanguagePostTraining(PostTraining):
                 raise InputError(
                     f"{name}.kind is {config.kind!r}; expected {' or '.join(map(repr, self.kinds))}"
                 )
-        if self.template not in ("chat", "plain"):
-            raise InputError(f"template is {self.template!r}; expected 'chat' or 'plain'")
+        if self.template not in self.templates:
+            raise InputError(
+                f"template is {self.template!r}; expected {' or '.join(map(repr, self.templates))}"
+            )
         if self.remat not in get_args(Remat):
             raise InputError(f"remat is {self.remat!r}; expected one of {get_args(Remat)}")
         for name, least in (("held_out", 1), ("shown", 0), ("unroll", 0)):

@@ -54,13 +54,13 @@ def experiment(folder, **fields):
     decoding = {"length": 8, "block": 4, "temperature": 1.0} | fields.pop("decoding", {})
     optimizer = {"learning_rate": 1e-2, "warmup_steps": 0, "total_steps": 6, "eps": 0.1}
     rollout = {"prompts": 2, "group": 4} | fields.pop("rollout", {})
-    fields = {"held_out_data": data, "instruction": "none", "overrides": {"updates": "2"}} | fields
+    fields = {"evaluation": data, "instruction": "none", "overrides": {"updates": "2"}} | fields
     return DiffusionLanguageReinforcement(
         base=fields.pop("base", str(folder / "llada")),
         data=dataclasses.replace(data, **fields.pop("data", {})),
         held_out=3,
         held_out_batch=4,
-        prompt_length=fields.pop("prompt_length", 192),
+        prompt_tokens=fields.pop("prompt_tokens", 192),
         rollout=DiffusionRolloutConfig(**rollout),
         decoding=DecodingConfig(**decoding),
         optimizer=OptimizerConfig(**(optimizer | fields.pop("optimizer", {}))),
@@ -96,7 +96,7 @@ def test_rows_are_scored_as_they_were_sampled_whatever_the_lengths_beside_them(f
     model = Transformer(dataclasses.replace(base.model.config, dtype="float32"))
     params = jax.tree.map(lambda x: x.astype(jnp.float32), base.params)
     coder = e.coder(base)
-    task = e.questions(e.data, coder).task
+    task = e.questions(e.records()[0], coder)
     prompts = task.prompts([0, 15, 5])
     assert len(set(prompts["lengths"].tolist())) == 3
     assert prompts["tokens"].shape[1] % 64 == 0
@@ -146,37 +146,36 @@ def test_a_run_from_published_weights_is_cut_and_continued_to_the_same_bits(
         remat="full",
         loss_chunk=64,
         optimizer={"moments_dtype": "bfloat16"},
-        train={"evaluate_every": 3, "accumulation": 2},
+        train={"steps": 2, "evaluate_every": 2, "accumulation": 2},
     )
     through = whole.run(tmp_path / "whole", progress=False)
-    for steps in (1, 3):
-        cut = dataclasses.replace(whole, train=dataclasses.replace(whole.train, steps=steps))
+    for steps in (1, 2):
+        train = dataclasses.replace(whole.train, steps=steps, evaluate_every=0)
+        cut = dataclasses.replace(whole, train=train)
         resumed = cut.run(tmp_path / "cut", progress=False)
     assert_equal(through.state.params, resumed.state.params)
     assert_equal(through.state.optimizer_state, resumed.state.optimizer_state)
     rows = [row for row in read_metrics(tmp_path / "whole/metrics.jsonl") if "loss" in row]
-    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["step"] for row in rows] == [1, 2]
     assert all(row["gradient_norm"] > 0 for row in rows)
 
-    kept = {path.name: path for path in (tmp_path / "whole/completions").iterdir()}
-    steps = [f"step_{n:08d}.jsonl" for n in (1, 2, 3)]
-    assert sorted(kept) == ["held_out_00000000.jsonl", "held_out_00000003.jsonl", *steps]
-    for name, path in kept.items():
-        assert path.read_text() == (tmp_path / "cut/completions" / name).read_text()
-    told = [json.loads(line) for line in kept[steps[0]].read_text().splitlines()]
-    assert len(told) == 4
-    assert told[0]["letters"] == sum(c.isascii() and c.isalpha() for c in told[0]["completion"])
-    asked = {question["question"] for question in QUESTIONS}
-    assert all(row["prompt"][0]["content"] in asked for row in told)
+    kept = {path.name: path.read_text() for path in (tmp_path / "whole/completions").iterdir()}
+    assert sorted(kept) == [f"held_out-{n:08d}.txt" for n in (0, 2)] + ["rollout-00000000.txt"]
+    assert "What is 0 + 1?" in kept["held_out-00000002.txt"]
 
     assert experiment_from_json(read_config(tmp_path / "whole")) == whole
     run = load_run(tmp_path / "whole")
     assert run.experiment.kind == "imported"
     assert jax.tree.leaves(run.params)[0].dtype == jnp.bfloat16
     again = dataclasses.replace(whole, base=str(tmp_path / "whole"))
-    assert (
-        again.coder(run).tokenizer.identity == whole.coder(load_run(whole.base)).tokenizer.identity
-    )
+    before, after = (e.coder(e.base_shapes()).tokenizer.identity for e in (whole, again))
+    assert before == after
+
+    changed = [QUESTIONS[0] | {"answer": "#### 7"}, *QUESTIONS[1:]]
+    questions.write_text("".join(json.dumps(question) + "\n" for question in changed))
+    longer = dataclasses.replace(whole, train=dataclasses.replace(whole.train, steps=3))
+    with pytest.raises(InputError, match="the prompts are other ones"):
+        longer.run(tmp_path / "cut", progress=False)
 
 
 def test_an_answer_is_decoded_up_to_its_end(folder):
@@ -199,7 +198,7 @@ def test_prompts_are_those_of_the_template_or_of_mmada(folder):
     assert shown.endswith(
         "What is 1 + 1?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     )
-    own = dataclasses.replace(coder, layout="mmada", instruction="")
+    own = dataclasses.replace(coder, template="mmada", instruction="")
     shown = coder.tokenizer.decode(
         own.prompt([{"role": "user", "content": "What?"}]), skip_special=False
     )
@@ -213,25 +212,25 @@ def test_prompts_are_those_of_the_template_or_of_mmada(folder):
 
 def test_the_papers_rewards_are_those_of_texts(folder):
     e = experiment(folder, recipe="mmada")
-    task = e.questions(e.data, e.coder(load_run(e.base))).task
+    task = e.questions(e.records()[0], e.coder(load_run(e.base)))
     texts = ["<think> 0 + 1 </think> 1", "1", "<think> 0 + 1 </think> 2", "no idea"]
-    found = e.text_reward()([task.problem(1)] * 4, texts)
+    found = e.text_reward()([task.problem(1).record] * 4, texts)
     assert found.values.tolist() == [2.5, 2.0, 0.5, 0.0]
-    d1 = experiment(folder, recipe="d1", answer_place="tagged").text_reward()
+    d1 = experiment(folder, recipe="d1", place="tagged").text_reward()
     text = "<reasoning>\nadd\n</reasoning>\n<answer>\n1\n</answer>\n"
-    assert d1([task.problem(1)], [text]).values[0] == pytest.approx(4.0)
+    assert d1([task.problem(1).record], [text]).values[0] == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"recipe": "mamada"}, "recipe is 'mamada'"),
-        ({"chat": "chatml"}, "chat is 'chatml'"),
-        ({"reward": {"beauty": 1.0}}, "'beauty'"),
-        ({"overlong": "cut"}, "overlong is 'cut'"),
+        ({"template": "chatml"}, "template is 'chatml'"),
+        ({"weights": {"beauty": 1.0}}, "'beauty'"),
+        ({"overflow": "cut"}, "overflow is 'cut'"),
         ({"decoding": {"length": 0}}, "decoding.length is 0"),
         ({"decoding": {"temperature": 0.0}}, "decoding.temperature is 0"),
-        ({"prompt_length": 0}, "prompt_length is 0"),
+        ({"prompt_tokens": 0}, "prompt_tokens is 0"),
         ({"data": {"kind": "chat", "answer_mark": ""}}, "data.kind is 'chat'"),
         ({"method": "grpo"}, "method is 'grpo'"),
     ],
@@ -244,8 +243,8 @@ def test_bad_fields_are_named_before_anything_is_read(tmp_path, fields, message)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"prompt_length": 20}, r"questions.jsonl, line 1: the prompt has \d+ tokens"),
-        ({"prompt_length": 20, "overlong": "drop"}, "no prompt has at most 20 tokens"),
+        ({"prompt_tokens": 20}, r"questions.jsonl, line 1: the prompt has \d+ tokens"),
+        ({"prompt_tokens": 20, "overflow": "drop"}, "no prompt has at most 20 tokens"),
         ({"data": {"answer_mark": "@@@@"}}, "questions.jsonl, line 1"),
         ({"rollout": {"prompts": 32}}, "problems is 16"),
         ({"train": {"accumulation": 3}}, r"train.accumulation \(3\)"),
@@ -261,7 +260,7 @@ def test_bases_that_are_none_are_named(folder, tmp_path):
     with pytest.raises(InputError, match="expected LLaDA or MMaDA weights"):
         experiment(folder, base=str(tmp_path / "qwen")).run(tmp_path / "run", progress=False)
     write_tiny_model(tmp_path / "bare", "llada", layers=1, tokenizer=False)
-    with pytest.raises(InputError, match=r"has no tokenizer.json; name the folder"):
+    with pytest.raises(InputError, match=r"has no tokenizer.json; --tokenizer FOLDER"):
         experiment(folder, base=str(tmp_path / "bare")).run(tmp_path / "run", progress=False)
     with pytest.raises(InputError, match="expected the model's own tokenizer"):
         experiment(folder, base=str(tmp_path / "bare"), tokenizer=str(tmp_path / "qwen")).run(
@@ -307,7 +306,9 @@ def test_a_mesh_draws_and_learns_the_same(folder, tmp_path, monkeypatch):
     from jaxreason.sharding.mesh import MeshConfig
 
     monkeypatch.setattr(DiffusionLanguageReinforcement, "text_reward", count_letters)
-    fields = {"train": {"steps": 2, "evaluate_every": 2}, "rollout": {"prompts": 4, "group": 2}}
+    # In bfloat16 sums over devices round otherwise.
+    fields = {"compute_dtype": "float32", "rollout": {"prompts": 4, "group": 2}}
+    fields |= {"train": {"steps": 2, "evaluate_every": 2}}
     alone = experiment(folder, **fields).run(tmp_path / "alone", progress=False)
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     real = jax.devices
@@ -317,7 +318,7 @@ def test_a_mesh_draws_and_learns_the_same(folder, tmp_path, monkeypatch):
     a, b = jax.device_get((alone.state.params, together.state.params))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), a, b)
     texts = [
-        (tmp_path / name / "completions/step_00000001.jsonl").read_text()
+        (tmp_path / name / "completions/rollout-00000000.txt").read_text()
         for name in ("alone", "mesh")
     ]
     assert texts[0] == texts[1]
@@ -327,7 +328,7 @@ def test_texts_are_decoded_row_by_row(folder):
     e = experiment(folder)
     base = load_run(e.base)
     coder = e.coder(base)
-    task = e.questions(e.data, coder).task
+    task = e.questions(e.records()[0], coder)
     sampler, _ = language_sampler(base.model, coder, e.decoding)
     answers = jax.device_get(sampler(base.params, task.prompts([1, 2]), jax.random.key(0)))
     texts = texts_of(coder, answers)
