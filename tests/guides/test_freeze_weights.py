@@ -25,7 +25,7 @@ def test_the_script_shows_what_it_says(capsys):
 
 def test_the_script_needs_nothing_else_of_the_package():
     lines = SCRIPT.read_text().splitlines()
-    assert len(lines) < 80
+    assert len(lines) < 90
     modules = {
         node.module
         for node in ast.walk(ast.parse("\n".join(lines)))
