@@ -20,8 +20,10 @@ class Evaluate:
     """Sample from a run's model on held-out mazes and judge each answer.
 
     A next-token model answers mazes of every generator; a masked-diffusion model each task it was
-    trained on, and right answers are scored besides: bounds on nats and perplexity. Writes
-    RUN/evaluation/NAME.json and prints a table. The same arguments give the same numbers.
+    trained on, and right answers are scored besides: bounds on nats and perplexity. A language
+    model, a run's or a published folder, answers --prompts (`jaxreason benchmark` asks published
+    benchmarks). Writes RUN/evaluation/NAME.json and prints a table. The same arguments give the
+    same numbers.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -54,6 +56,12 @@ class Evaluate:
     padding: Literal["predicted", "hidden"] | None = None
     """the filling after right answers: scored as in training (default), or hidden, which gives
     their length away; masked diffusion"""
+    prompts: str | None = None
+    """data file of prompts with answers, judged by math-verify; language models"""
+    suffix: str | None = None
+    """text after each prompt, such as how to write the answer; language models"""
+    template: Literal["chat", "plain"] | None = None
+    """how prompts are laid out, as chat by default; language models"""
     checkpoint: int | None = None
     """step of the checkpoint; the newest by default"""
     name: str | None = None
@@ -64,6 +72,7 @@ class Evaluate:
 
 _NEXT_TOKEN = ("generators", "temperature", "samples", "max_new_tokens", "bin_width")
 _DIFFUSION = ("tasks", "draws", "padding")
+_LANGUAGE = ("prompts", "suffix", "template")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -86,8 +95,19 @@ def run(argv: Sequence[str]) -> None:
     # JAX takes a second to import; usage errors above do not wait for it.
     from jaxreason.training.runs import read_experiment
 
-    diffusion = hasattr(read_experiment(arguments.run), "blocks")
-    _refuse(arguments, _NEXT_TOKEN if diffusion else _DIFFUSION, diffusion)
+    known = read_experiment(arguments.run)
+    if getattr(known, "kind", "") == "pretrained":
+        from jaxreason.cli.language import evaluate_language
+
+        _refuse(arguments, ("generators", "bin_width", *_DIFFUSION), "language")
+        evaluate_language(arguments)
+        return
+    diffusion = hasattr(known, "blocks")
+    _refuse(arguments, _LANGUAGE, "masked-diffusion" if diffusion else "next-token")
+    if diffusion:
+        _refuse(arguments, _NEXT_TOKEN, "masked-diffusion")
+    else:
+        _refuse(arguments, _DIFFUSION, "next-token")
     settings = _diffusion_settings(arguments) if diffusion else _settings(arguments, chosen)
     from jaxreason.evaluation.documents import dump
     from jaxreason.training.allocator import keep_freed_memory
@@ -143,13 +163,13 @@ def _show(document: dict[str, Any], path: Path, diffusion: bool) -> None:
     out.print(f"per cent with one standard error; written to {path}", style="dim", soft_wrap=True)
 
 
-def _refuse(arguments: Evaluate, names: Sequence[str], diffusion: bool) -> None:
+def _refuse(arguments: Evaluate, names: Sequence[str], kind: str) -> None:
     """Options that say nothing about this kind of model."""
-    kind, other = "masked-diffusion", "next-token"
-    if not diffusion:
-        kind, other = other, kind
     for name in names:
         if getattr(arguments, name) is not None:
+            other = "language" if name in _LANGUAGE else "masked-diffusion"
+            if name in _NEXT_TOKEN:
+                other = "next-token"
             raise InputError(
                 f"--{name.replace('_', '-')} is for {other} models, and {arguments.run} is a "
                 f"{kind} run; leave it out"

@@ -1,5 +1,5 @@
-"""`jaxreason sample`: single answers of a masked-diffusion run, edited ones too, and of imported
-weights.
+"""`jaxreason sample`: single answers of a masked-diffusion run, edited ones too, and of language
+models.
 """
 
 import io
@@ -23,7 +23,7 @@ class Sample:
     """Let a masked-diffusion run answer a few mazes, and see in which order its tokens came.
 
     Prints question, answer and verdict of each maze. With --out, pictures (PNG) and animations of
-    the denoising (GIF) are written there. Imported weights answer a --prompt.
+    the denoising (GIF) are written there. Language models answer a --prompt.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -45,9 +45,11 @@ class Sample:
     checkpoint: int | None = None
     """step of the checkpoint; the newest by default"""
     prompt: str | None = None
-    """of imported weights: a user's turn, or without --tokenizer ids such as "12 5 7" """
+    """of language models, runs or published: a user's turn; of imported LLaDA or MMaDA without
+    --tokenizer ids such as "12 5 7" """
     tokenizer: str | None = None
-    """of imported weights: tokenizer.json"""
+    """of imported weights: tokenizer.json; of other language models the folder, where it is not
+    the run's"""
     plain: bool = False
     """the prompt is a text to go on with, not a user's turn"""
     length: int = 128
@@ -98,7 +100,7 @@ def _answers(arguments: Sample) -> Any:
         kind = getattr(experiment, "kind", "maze")
         hint = {
             "imported": "give it a --prompt",
-            "pretrained": "`jaxreason harness` lets it answer",
+            "pretrained": "give it a --prompt",
             "diffusion_records": "`jaxreason evaluate` bounds the perplexity of its answers",
         }
         raise InputError(
@@ -127,6 +129,12 @@ def _answer(arguments: Sample, prompt: str) -> str:
 
     experiment: Any = read_experiment(arguments.run)
     kind = getattr(experiment, "kind", "maze")
+    if kind == "pretrained":
+        from jaxreason.cli.language import answer
+
+        if arguments.block != Sample.block:
+            raise InputError(f"--block is for diffusion models, and {arguments.run} is none")
+        return answer(arguments)
     if kind != "imported":
         raise InputError(
             f"{arguments.run} is of kind {kind!r}; a prompt is for imported weights of LLaDA or "
