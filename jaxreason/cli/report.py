@@ -15,11 +15,14 @@ HELP = "write the report of runs: tables, curves, pictures"
 class Report:
     """Write one self-contained page (report.html) with figures as PNG and numbers as JSON.
 
-    Several runs stand side by side; runs of one regime are pooled in the headline table.
+    Several runs stand side by side; runs of one regime are pooled in the headline table. Results
+    of `jaxreason benchmark`, and of `jaxreason score` in RUN/evaluation, are shown beside what
+    papers print; with these alone, folders that hold nothing else may be named too.
     """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """run directories, evaluated with `jaxreason evaluate`"""
+    """run directories, evaluated with `jaxreason evaluate` or `jaxreason benchmark`, or folders of
+    results"""
     out: str | None = None
     """folder of the report; by default `report` in the (first) run directory"""
     evaluation: str | None = None
@@ -36,13 +39,24 @@ def run(argv: Sequence[str]) -> None:
     arguments = parse_options(Report, argv, "jaxreason report")
     from rich.console import Console
 
+    from jaxreason.evaluation.benchmarks.side_by_side import (
+        gather,
+        terminal_tables,
+        write_side_by_side,
+    )
     from jaxreason.evaluation.report import write_report
-    from jaxreason.evaluation.runs import read_runs
+    from jaxreason.evaluation.runs import evaluations, read_runs
     from jaxreason.evaluation.terminal import comparison_table
 
-    runs = read_runs(arguments.runs, arguments.evaluation)
     console = Console()
-    if any(record.evaluation is not None for record in runs):
-        console.print(comparison_table(runs))
-    path = write_report(arguments.runs, arguments.out, arguments.evaluation)
+    results = gather(arguments.runs)
+    if results and arguments.evaluation is None and not any(map(evaluations, arguments.runs)):
+        path = write_side_by_side(results, arguments.runs, arguments.out)
+    else:
+        runs = read_runs(arguments.runs, arguments.evaluation)
+        if any(record.evaluation is not None for record in runs):
+            console.print(comparison_table(runs))
+        path = write_report(arguments.runs, arguments.out, arguments.evaluation)
+    for part in terminal_tables(results) if results else ():
+        console.print(part, soft_wrap=True)
     console.print(f"written to {path}", style="dim", soft_wrap=True)

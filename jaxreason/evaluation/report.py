@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxreason.evaluation import facts, figures, gallery, length_figures, page, sections
+from jaxreason.evaluation.benchmarks import side_by_side
 from jaxreason.evaluation.report_folder import put_in_place
 from jaxreason.evaluation.runs import (
     RunRecord,
@@ -55,8 +56,15 @@ _FIGURES: tuple[tuple[str, str, Draw, str], ...] = (
 )
 
 
-def build(runs: Sequence[RunRecord]) -> tuple[str, dict[str, bytes], dict[str, Any]]:
-    """The page, the light figures by name, and the numbers of a report."""
+def build(
+    runs: Sequence[RunRecord], results: Sequence[side_by_side.RunResults] = ()
+) -> tuple[str, dict[str, bytes], dict[str, Any]]:
+    """The page, the light figures by name, and the numbers of a report.
+
+    Args:
+        runs: from `read_runs`.
+        results: of benchmarks, if there are any.
+    """
     drawn: dict[str, dict[str, bytes]] = {}
     for name, draw in (
         ("headline", figures.headline),
@@ -69,13 +77,17 @@ def build(runs: Sequence[RunRecord]) -> tuple[str, dict[str, bytes], dict[str, A
     files = {name: images["light"] for name, images in drawn.items()}
     for number, (label, image) in enumerate(sheets["light"].items()):
         files[f"mazes_{number}_{label.lower().replace(' ', '_').replace('#', '')}"] = image
-    return _page(runs, drawn, sheets), files, numbers(runs)
+    found = numbers(runs)
+    if results:
+        found["benchmarks"] = side_by_side.numbers_of(results)
+    return _page(runs, drawn, sheets, results), files, found
 
 
 def _page(
     runs: Sequence[RunRecord],
     drawn: dict[str, dict[str, bytes]],
     sheets: dict[str, dict[str, bytes]],
+    results: Sequence[side_by_side.RunResults],
 ) -> str:
     title = "Do intermediate tokens have to mean anything?" if len(runs) > 1 else runs[0].label
     body = [
@@ -119,6 +131,8 @@ def _page(
                 "level, then strict and exact (the very events of the solver).",
             )
         )
+    if results:
+        body.append(side_by_side.section(results))
     body.append(page.section("The runs", facts.facts(runs)))
     body.append(
         "<footer>Method: Stechly et al. 2025, arXiv 2505.13775. Made by jaxreason; the same "
@@ -183,6 +197,6 @@ def write_report(
     """
     runs = read_runs(directories, evaluation)
     folder = as_path(out) if out is not None else runs[0].directory / "report"
-    html, images, found = build(runs)
+    html, images, found = build(runs, side_by_side.gather(directories))
     texts = {"report.json": json.dumps(found, indent=1, allow_nan=False) + "\n"}
     return put_in_place(folder, "report.html", html, texts, images, stale="mazes_*.png")

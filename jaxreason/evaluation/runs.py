@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.errors import FailureError, InputError
+from jaxreason.evaluation.benchmarks.results import is_result
 from jaxreason.evaluation.documents import read_evaluation
 from jaxreason.evaluation.statistics import Share
 from jaxreason.paths import as_path
@@ -113,8 +114,18 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def evaluations(directory: str | Path) -> list[Path]:
+    """The files of evaluations on mazes in a run directory; results of benchmarks are none.
+
+    Raises:
+        FailureError: a file there is damaged.
+    """
+    paths = sorted((as_path(directory) / "evaluation").glob("*.json"))
+    return [path for path in paths if not is_result(_read_object(path))]
+
+
 def _find_evaluation(run: Path, name: str | None) -> dict[str, Any] | None:
-    paths = sorted((run / "evaluation").glob("*.json"))
+    paths = evaluations(run)
     if name is not None:
         if run / "evaluation" / f"{name}.json" not in paths:
             known = ", ".join(path.stem for path in paths) or "none; run `jaxreason evaluate`"

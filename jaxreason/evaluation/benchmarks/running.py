@@ -1,7 +1,8 @@
 """A benchmark on a model: questions asked, answers judged and kept as they come."""
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import jax
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.evaluation.benchmarks.asking import Asked, ask
-from jaxreason.evaluation.benchmarks.questions import Question, Questions, letter, read_questions
-from jaxreason.evaluation.benchmarks.results import SCHEMA, AnswerFiles, read_object
-from jaxreason.evaluation.benchmarks.scoring import choose, score
+from jaxreason.evaluation.benchmarks.judging import judged_answers, summarise
+from jaxreason.evaluation.benchmarks.questions import Question, Questions, read_questions
+from jaxreason.evaluation.benchmarks.results import AnswerFiles, read_object
+from jaxreason.evaluation.benchmarks.scoring import score
 from jaxreason.evaluation.benchmarks.settings import Setting
 from jaxreason.evaluation.environment import environment
 from jaxreason.evaluation.harness import HarnessModel, HarnessSettings, load_harness
 from jaxreason.evaluation.harness_diffusion_text import DiffusionSettings
-from jaxreason.evaluation.statistics import share
 from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 
@@ -106,50 +107,68 @@ def run_benchmark(
         InputError: settings that do not fit the model, its data, or answers that are there.
         FailureError: a file cannot be read or written.
     """
+    if name is not None and not re.fullmatch(r"[\w.-]*\w", name):
+        raise InputError(f"name is {name!r}; expected letters, digits, '.', '_' and '-'")
     started, tell = time.perf_counter(), on_progress or (lambda *_: None)
     setting, folder = request.setting, results_folder(path, out)
     data = read_questions(setting.benchmark, request.data, request.split)
     examples = Questions((), "")
     if request.examples:
         examples = read_questions(setting.benchmark, request.examples)
-    if setting.generates:
-        score(setting.metrics[-1], ["0"], ["#### 0"])  # its library may be missing
+    for metric in setting.metrics if setting.generates else ():
+        score(metric, ["0"], ["#### 0"])  # its library may be missing
     model = load_model(path, request, step=step, tokenizer=tokenizer, fsdp=fsdp)
     questions = data.questions[: request.limit or None]
     asked = ask(setting, questions, examples.questions, model.render)
+    where = as_path(path).resolve()
     identity = {
         "benchmark": setting.benchmark,
         "settings": asdict(setting),
         "changed": list(request.changed),
         "data": data.digest,
         "examples": examples.digest,
-        "run": str(as_path(path).resolve()) if out is not None else as_path(path).resolve().name,
+        "run": where.name if out is None else str(where),  # a run directory may be moved
         "step": model.run.step,
         "seed": request.seed,
         "draws": request.draws if model.diffusion and not setting.generates else 0,
     }
     files = AnswerFiles(folder, name or f"{setting.benchmark}-{setting.name}", identity)
-    group = GROUP * request.batch_size
-    whole = 1 if setting.temperature == 0 else group
-    answers = files.resume(restart, whole)
-    available = len(data.questions)
-    more: dict[str, Any] = {
-        "available": available,
+    more = {
+        "available": len(data.questions),
         "estimate": "evidence bound" if identity["draws"] else "exact",
         "prompt": asked[0].context,
     }
-    files.write(summarise(setting, identity, answers, False) | more)
+    answers = _answer_all(model, request, questions, asked, files, more, restart, tell)
+    document = summarise(setting, identity, answers, True) | more
+    document |= {"environment": environment(), "seconds": time.perf_counter() - started}
+    return document, files.write(document)
+
+
+def _answer_all(
+    model: HarnessModel,
+    request: BenchmarkRequest,
+    questions: Sequence[Question],
+    asked: Sequence[Asked],
+    files: AnswerFiles,
+    more: dict[str, Any],
+    restart: bool,
+    tell: OnProgress,
+) -> list[dict[str, Any]]:
+    """The answers to all questions: those in the files, and the others as they come."""
+    setting, group = request.setting, GROUP * request.batch_size
+    # Sampled answers depend on where their group begins.
+    answers = files.resume(restart, 1 if setting.temperature == 0 else group)
+    files.write(summarise(setting, files.identity, answers, False) | more)
     while len(answers) < len(questions):
         tell(setting.benchmark, len(answers), len(questions))
-        chosen = slice(len(answers), min(len(answers) + group, len(questions)))
-        found = _answer(model, request, questions[chosen], asked[chosen], len(answers))
+        chosen = slice(len(answers), len(answers) + group)
+        found = judged_answers(
+            model, setting, questions[chosen], asked[chosen], len(answers), request.seed
+        )
         files.add(found, answers)
         answers += found
     tell(setting.benchmark, len(questions), len(questions))
-    seconds = time.perf_counter() - started
-    more |= {"environment": environment(), "seconds": seconds}
-    document = summarise(setting, identity, answers[: len(questions)], True) | more
-    return document, files.write(document)
+    return answers[: len(questions)]
 
 
 def results_folder(path: str | Path, out: str | Path | None) -> Path:
@@ -206,116 +225,3 @@ def load_model(
             "--block and --steps, or other settings (`jaxreason benchmark list`)"
         )
     return model
-
-
-def _answer(
-    model: HarnessModel,
-    request: BenchmarkRequest,
-    questions: Sequence[Question],
-    asked: Sequence[Asked],
-    first: int,
-) -> list[dict[str, Any]]:
-    """The answers of a group, judged, as lines of the answers' file."""
-    setting = request.setting
-    judge = _written if setting.generates else _compared
-    longest = [max(map(len, each.continuations), default=0) for each in asked]
-    rows = []
-    for place, (question, each, judged) in enumerate(
-        zip(questions, asked, judge(model, request, questions, asked, first), strict=True)
-    ):
-        tail = each.continuations[0] if longest[place] else ""
-        tokens = len(model.rules.encode(each.context + tail))
-        room = model.rules.max_length - setting.new_tokens
-        if not setting.generates and not model.diffusion:
-            room += 1  # the last token is never read, only its probability is
-        rows.append(
-            {
-                "number": first + place,
-                "name": question.name,
-                "subject": question.subject,
-                "question": question.text,
-                "answer": question.answer,
-                "cut": tokens > room,
-                **judged,
-            }
-        )
-    return rows
-
-
-def _written(
-    model: HarnessModel,
-    request: BenchmarkRequest,
-    questions: Sequence[Question],
-    asked: Sequence[Asked],
-    first: int,
-) -> list[dict[str, Any]]:
-    setting = request.setting
-    wanted = {
-        "until": list(setting.until),
-        "max_gen_toks": setting.new_tokens,
-        "temperature": setting.temperature,
-        "seed": request.seed + first,
-    }
-    texts = model.generate_until([(each.context, wanted) for each in asked])
-    rows: list[dict[str, Any]] = [{"text": text} for text in texts]
-    for metric in setting.metrics:
-        scored = score(metric, texts, [question.answer for question in questions])
-        for row, one in zip(rows, scored, strict=True):
-            row[metric] = one._asdict()
-    return rows
-
-
-def _compared(
-    model: HarnessModel,
-    request: BenchmarkRequest,
-    questions: Sequence[Question],
-    asked: Sequence[Asked],
-    first: int,
-) -> list[dict[str, Any]]:
-    del first
-    pairs = [(each.context, answer) for each in asked for answer in each.continuations]
-    found = iter(model.loglikelihood(pairs))
-    rows = []
-    for question, each in zip(questions, asked, strict=True):
-        nats = [next(found)[0] for _ in each.continuations]
-        row: dict[str, Any] = {"nats": nats}
-        for metric in request.setting.metrics:
-            taken = letter(choose(nats, question.choices, metric == "acc_norm"))
-            row[metric] = {"found": taken, "correct": taken == question.answer}
-        rows.append(row)
-    return rows
-
-
-def summarise(
-    setting: Setting,
-    identity: Mapping[str, Any],
-    answers: Sequence[Mapping[str, Any]],
-    complete: bool,
-) -> dict[str, Any]:
-    """The numbers of a document; see `results`.
-
-    Args:
-        setting: of the answers.
-        identity: what they depend on.
-        answers: lines of the answers' file.
-        complete: whether there are no more to come.
-    """
-    headline = setting.metrics[0]
-    subjects = sorted({answer["subject"] for answer in answers} - {""})
-    parts = {s: [a for a in answers if a["subject"] == s] for s in subjects}
-    return {
-        "schema": SCHEMA,
-        "benchmark": setting.benchmark,
-        "setting": setting.name,
-        "complete": complete,
-        "identity": dict(identity),
-        "count": len(answers),
-        "metrics": {metric: _share(answers, metric) for metric in setting.metrics},
-        "subjects": {subject: _share(part, headline) for subject, part in parts.items()},
-        "cut": sum(answer["cut"] for answer in answers),
-    }
-
-
-def _share(answers: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    correct = [answer[metric]["correct"] for answer in answers]
-    return share(correct, range(len(correct))).as_json()

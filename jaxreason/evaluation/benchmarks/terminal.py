@@ -12,8 +12,6 @@ from jaxreason.evaluation.statistics import Share
 def plain_table(*columns: str) -> Table:
     """A table without lines; all columns but the first are for numbers."""
     table = Table(
-        title=title,
-        title_justify="left",
         header_style="dim",
         box=None,
         pad_edge=False,
