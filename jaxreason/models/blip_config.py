@@ -8,6 +8,9 @@ from jaxreason.errors import InputError
 from jaxreason.models.clip_config import TowerConfig
 from jaxreason.models.reward_head import RewardHead
 
+MOST_LAYERS = 1000
+"""A damaged file that says more would take for ever to compare with its weights."""
+
 
 @dataclass(frozen=True)
 class ImageRewardConfig:
@@ -43,8 +46,20 @@ class ImageRewardConfig:
     def __post_init__(self) -> None:
         for name in ("vocabulary_size", "positions", "text_length", "image_size", "patch_size"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"image_reward.{name} is {value!r}; it must be at least 1")
+            if not _is_whole(value) or value < 1:
+                raise InputError(f"image_reward.{name} is {value!r:.60}; it must be at least 1")
+        for name in ("vision_epsilon", "text_epsilon"):
+            value = getattr(self, name)
+            if not isinstance(value, float) or not 0 < value < 1:
+                raise InputError(
+                    f"image_reward.{name} is {value!r:.60}; expected a number between 0 and 1"
+                )
+        for name, tower in (("vision", self.vision), ("text", self.text)):
+            if tower.layers > MOST_LAYERS:
+                raise InputError(
+                    f"image_reward.{name}.layers is {tower.layers}; it must be at most "
+                    f"{MOST_LAYERS}"
+                )
         if self.image_size % self.patch_size:
             raise InputError(
                 f"image_reward.patch_size {self.patch_size} does not divide "
@@ -105,8 +120,8 @@ def config_from_med(settings: Mapping[str, Any]) -> ImageRewardConfig:
         ours: settings[theirs] for theirs, ours in _TEXT_FIELDS.items() if theirs in settings
     }
     for name, value in text.items():
-        if not isinstance(value, int):
-            raise InputError(f"med_config.json has {name} {value!r}; expected a whole number")
+        if not _is_whole(value):
+            raise InputError(f"med_config.json has {name} {value!r:.60}; expected a whole number")
     return ImageRewardConfig(
         text=TowerConfig(**text),
         vocabulary_size=settings.get("vocab_size", default.vocabulary_size),
@@ -114,6 +129,10 @@ def config_from_med(settings: Mapping[str, Any]) -> ImageRewardConfig:
         text_epsilon=settings.get("layer_norm_eps", default.text_epsilon),
         head=RewardHead(inputs=text["width"]),
     )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def config_from_json(settings: Mapping[str, Any]) -> ImageRewardConfig:
@@ -132,9 +151,17 @@ def config_from_json(settings: Mapping[str, Any]) -> ImageRewardConfig:
         if name in kinds:
             known = {one.name for one in fields(kinds[name])}
             if not isinstance(value, Mapping) or set(value) != known:
-                raise InputError(f"image_reward.{name} is {value!r}; expected {sorted(known)}")
-            value = kinds[name](
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-            )
+                raise InputError(f"image_reward.{name} is {value!r:.60}; expected {sorted(known)}")
+            given = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+            numbers = {k: v for k, v in given.items() if k not in ("mean", "deviation")}
+            widths = numbers.pop("widths", ())
+            if not isinstance(widths, tuple) or len(widths) > MOST_LAYERS:
+                raise InputError(f"image_reward.{name}.widths is {widths!r:.60}; expected a list")
+            for k, v in [*numbers.items(), *(("widths", width) for width in widths)]:
+                if not _is_whole(v):
+                    raise InputError(
+                        f"image_reward.{name}.{k} is {v!r:.60}; expected a whole number"
+                    )
+            value = kinds[name](**given)
         parts[name] = value
     return ImageRewardConfig(**parts)

@@ -91,7 +91,7 @@ def test_parameters_go_there_and_back():
     assert set(back) == set(weights)
     for name, array in weights.items():
         np.testing.assert_array_equal(back[name], array)
-    drawn = MODEL.init(jax.random.key(0))
+    drawn = jax.eval_shape(MODEL.init, jax.random.key(0))
     assert jax.tree.map(np.shape, drawn) == jax.tree.map(np.shape, PARAMS)
 
 
@@ -132,6 +132,8 @@ def test_the_published_configuration_of_the_text_is_read():
         config_from_med({**published, "hidden_act": "relu"})
     with pytest.raises(InputError, match="field 'chunks', which is not known"):
         config_from_med({**published, "chunks": 1})
+    with pytest.raises(InputError, match=r"text.layers is 10000000000; it must be at most 1000"):
+        config_from_med({**published, "num_hidden_layers": 10**10})
     with pytest.raises(InputError, match="layers 'x'; expected a whole number"):
         config_from_med({**published, "num_hidden_layers": "x"})
 

@@ -163,15 +163,7 @@ def answer_questions(
     paths = [picture_path(images, question.images) for question in questions]  # all, at once
     document = {**about, "settings": asdict(settings), "batch_size": batch_size, "seed": seed}
     done = _begin(folder, json.loads(json.dumps(document)))
-    known, key = answerer.known, jax.random.key(seed)
-    sampler = diffusion_text(
-        answerer.model,
-        settings.decoding(),
-        mask_id=known.mask,
-        eos=known.eos,
-        eot=known.eot,
-        pad=known.eos,
-    )
+    sampler, key = _sampler(answerer, settings), jax.random.key(seed)
     for number, start in enumerate(range(0, len(questions), batch_size)):
         batch = questions[start : start + batch_size]
         if not all(question.key in done for question in batch):
@@ -187,6 +179,18 @@ def answer_questions(
         if on_progress is not None:
             on_progress(start + len(batch), len(questions))
     return {question.key: done[question.key] for question in questions}
+
+
+def _sampler(answerer: Answerer, settings: AnswerSettings) -> Any:
+    known = answerer.known
+    return diffusion_text(
+        answerer.model,
+        settings.decoding(),
+        mask_id=known.mask,
+        eos=known.eos,
+        eot=known.eot,
+        pad=known.eos,
+    )
 
 
 def _prompts(

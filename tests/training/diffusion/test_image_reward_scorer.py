@@ -1,8 +1,11 @@
 """ImageReward from a folder: its files, its texts, its place among the rewards of pictures."""
 
+import contextlib
 import importlib.util
+import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,7 +23,11 @@ from jaxreason.training.diffusion.image_reward_scorer import (
 )
 from jaxreason.training.diffusion.reward_models import picture_scores
 from jaxreason.weights.folders import in_memory, save_weights
-from jaxreason.weights.image_reward import export_image_reward, import_image_reward
+from jaxreason.weights.image_reward import (
+    export_image_reward,
+    image_reward_config,
+    import_image_reward,
+)
 
 tokenizers = pytest.importorskip("tokenizers", reason="install the extra `hf`")
 
@@ -86,7 +93,7 @@ def test_a_folder_gives_the_golden_rewards_whatever_the_batch(folder):
     texts = ["a red dog", "dogs, a a a a a a a", "", "red"]
     tokens, mask = bert_tokenize(folder / "tokenizer.json", 9)(texts)
     pixels = clip_pixels(golden.PICTURES, 16, round_middle=True)
-    expected = np.asarray(model.score(PARAMS, tokens, mask, pixels))
+    expected = np.asarray(jax.jit(model.score)(PARAMS, tokens, mask, pixels))
     np.testing.assert_allclose(
         load_image_reward_scorer(folder, batch_size=3)(texts, golden.PICTURES), expected, atol=1e-4
     )
@@ -114,6 +121,33 @@ def test_files_there_and_back_and_what_else_the_published_file_holds(folder, tmp
         import_image_reward(tmp_path / "less", golden.CONFIG)
     with pytest.raises(InputError, match=r"lack .blip.visual_encoder.blocks.2.norm1.weight. \(and"):
         import_image_reward(tmp_path / "more")  # nothing there says it is not the published shape
+
+
+def test_a_damaged_shape_is_refused_in_a_sentence(folder, tmp_path):
+    kept = json.loads((folder / "jaxreason.json").read_text())
+    med = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 31, "layer_norm_eps": 1e-12}
+    values = ("null", "true", "-1", "0", "0.5", "1e400", "NaN", "9" * 19, "9" * 5000, '"x"', "[]")
+    values = (*values, "{}", "[1, 2]", "[[]]", "[" * 5000, "[" + "9," * 9999 + "9]")
+    for name, document, parts in (
+        ("jaxreason.json", kept, ([], *([part] for part in ("vision", "text", "head")))),
+        ("med_config.json", med, ([],)),
+    ):
+        for part in parts:
+            inside = document["image_reward"] if name == "jaxreason.json" else document
+            for step in part:
+                inside = inside[step]
+            for field in list(inside):
+                for value in values:
+                    before, inside[field] = inside[field], "<<hole>>"
+                    text = json.dumps(document).replace('"<<hole>>"', value)
+                    inside[field] = before
+                    (tmp_path / name).write_text(text)
+                    with contextlib.suppress(InputError, FailureError):
+                        image_reward_places(image_reward_config(tmp_path))
+        (tmp_path / name).write_text("[]")
+        with pytest.raises((InputError, FailureError), match=name):
+            image_reward_config(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_a_pickle_is_refused(tmp_path):
