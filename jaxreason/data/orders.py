@@ -1,17 +1,10 @@
 """In which order the examples of a source are visited, epoch after epoch."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import grain
 import numpy as np
-
-
-def visiting_order(source: Any, seed: int) -> grain.MapDataset:
-    """The examples of a source by their place in an endless stream; see `pipeline.Source`."""
-    examples, visit = grain.MapDataset.source(source), getattr(source, "visit", None)
-    return Shuffle(examples, seed) if visit is None else Visits(examples, visit, seed)
 
 
 class Shuffle(grain.MapDataset):
@@ -36,22 +29,6 @@ class Shuffle(grain.MapDataset):
             return self.slice(index)
         epoch, place = divmod(index, len(self))
         return self._parent[int(self._order(epoch)[place])]
-
-
-class Visits(grain.MapDataset):
-    """The parent in an order of the source's own, see `Source`."""
-
-    def __init__(self, parent: grain.MapDataset, visit: Callable[[int, int], int], seed: int):
-        super().__init__(parent)
-        self._visit, self._seed = visit, seed
-
-    def __len__(self) -> int:
-        return len(self._parent)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        return self._parent[self._visit(index, self._seed)]
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from grain.experimental import ThreadPrefetchDatasetIterator
 
 from jaxreason.data.batch_config import BatchConfig
-from jaxreason.data.orders import visiting_order
+from jaxreason.data.orders import Shuffle
 from jaxreason.data.shares import check_share, check_streams, share_rows
 from jaxreason.data.streams import ExampleStream
 from jaxreason.errors import InputError
@@ -26,9 +26,7 @@ class Source(Protocol):
     """Random access to examples; `source[i]` depends on i alone.
 
     If it has an attribute `identity` (anything JSON can hold), a saved position is only accepted
-    by a source of equal identity. If it has a method `visit(position, seed) -> i`, that says which
-    example comes at a position of the stream, instead of a shuffle of all; `len(source)` positions
-    are an epoch then.
+    by a source of equal identity.
     """
 
     def __len__(self) -> int: ...
@@ -194,7 +192,7 @@ class _PlannedBatches(grain.IterDataset):
         super().__init__()
         self._config = config
         self._pad_id = pad_id
-        self._order = visiting_order(source, config.seed)
+        self._order = Shuffle(grain.MapDataset.source(source), config.seed)
         check_streams(config.streams, share_count)
         self._own = share_rows("batch.streams", config.streams, share_index, share_count)
         self._last_batch = functools.cache(self._count_others)

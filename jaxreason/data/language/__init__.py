@@ -14,6 +14,8 @@ _HOMES = {
     "PreferenceRecord": "records",
     "PromptRecord": "records",
     "TextRecord": "records",
+    "MixedRecords": "mixtures",
+    "read_mixture": "mixtures",
     "Records": "reading",
     "open_records": "reading",
     "read_records": "reading",
@@ -21,8 +23,6 @@ _HOMES = {
     "PromptSource": "source",
     "language_source": "source",
     "prompt_source": "source",
-    "mixed_source": "mixtures",
-    "open_sources": "mixtures",
     "pair_arrays": "pairs",
 }
 

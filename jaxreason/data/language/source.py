@@ -27,7 +27,6 @@ def language_source(
     *,
     template: str = "chat",
     learn: str = "all",
-    name: str = "",
     cache_bytes: int = CACHE_BYTES,
 ) -> "LanguageSource":
     """Texts and conversations for `training_batches`, which packs, shuffles and shares them out.
@@ -36,12 +35,12 @@ def language_source(
     `learn` says, "all" everything.
 
     Args:
-        records: of kind "text" or "chat", see `read_records`.
+        records: of kind "text" or "chat", see `read_records`; those of a mixture are counted by
+            data set.
         tokenizer: of the model.
         template: "chat" lays turns out as the tokenizer's chat template does; "plain" writes prompt
             and answer one after the other, and eos, for models without a template.
         learn: "all" turns of the assistant, or the "last".
-        name: of the data set in a mixture, under which its examples are counted.
         cache_bytes: bound on the memory for encoded examples.
 
     Raises:
@@ -50,7 +49,7 @@ def language_source(
     check_template(template)
     if learn not in LEARN:
         raise InputError(f"learn is {learn!r}; expected one of {', '.join(LEARN)}")
-    return LanguageSource(records, tokenizer, template, learn, name, cache_bytes)
+    return LanguageSource(records, tokenizer, template, learn, cache_bytes)
 
 
 class LanguageSource:
@@ -68,10 +67,9 @@ class LanguageSource:
         tokenizer: LanguageTokenizer,
         template: str,
         learn: str,
-        name: str,
         cache_bytes: int,
     ) -> None:
-        self.records, self.vocabulary, self.name = records, tokenizer, name
+        self.records, self.vocabulary = records, tokenizer
         self._template, self._learn = template, learn
         self._known: dict[int, Encoded] = {}
         self._room = cache_bytes
@@ -86,7 +84,7 @@ class LanguageSource:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`tokens` int32 [n], `targets_mask` bool [n], `index`; `part` if the source has a name."""
+        """`tokens` int32 [n], `targets_mask` bool [n], `index`; of a mixture `part`, a name."""
         index = int(index)
         encoded = self._known.get(index)
         if encoded is None:
@@ -98,7 +96,8 @@ class LanguageSource:
                 self._room -= size
                 self._known[index] = encoded
         example = {**encoded._asdict(), "index": index}
-        return {**example, "part": self.name} if self.name else example
+        part = getattr(self.records, "part", None)
+        return example if part is None else {**example, "part": part(index)}
 
 
 def prompt_source(

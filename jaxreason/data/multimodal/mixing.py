@@ -11,10 +11,19 @@ from jaxreason.data.orders import epoch_order
 from jaxreason.data.pipeline import TrainingBatches
 from jaxreason.data.shares import share_rows
 from jaxreason.errors import InputError
-from jaxreason.tokens.layouts import TASKS, LayoutConfig, LayoutRow
+from jaxreason.tokens.layouts import TASKS, LayoutRow
 
 STREAMS = 64
 """Seeds are kept apart per task: seed * STREAMS + the task's place, so a source has at most 64."""
+
+
+class Length(Protocol):
+    """What batches need of a layout."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of a row."""
+        ...
 
 
 class TaskSource(Protocol):
@@ -26,7 +35,7 @@ class TaskSource(Protocol):
         ...
 
     @property
-    def layout(self) -> LayoutConfig:
+    def layout(self) -> Length:
         """Sizes of the rows."""
         ...
 
