@@ -39,7 +39,12 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
             return tuple(value) if isinstance(value, list) else value
         return from_json(options[0], value, name)
     _check_kind(kind, value, name)
-    return tuple(value) if typing.get_origin(kind) is tuple else value
+    if typing.get_origin(kind) is not tuple:
+        return value
+    if arguments and dataclasses.is_dataclass(arguments[0]):
+        items = enumerate(value)
+        return tuple(from_json(arguments[0], item, f"{name}[{n}]") for n, item in items)
+    return tuple(value)
 
 
 def _check_kind(kind: Any, value: Any, name: str) -> None:

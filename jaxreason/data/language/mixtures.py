@@ -158,11 +158,20 @@ def read_mixture(
             `MixedRecords`.
         FailureError: a file cannot be read.
     """
+    check_kinds(configs)
+    parts = [read_records(config) for config in configs]
+    named = dict(zip(mixture_names(configs), parts, strict=True))
+    return MixedRecords(named, [config.weight for config in configs], temperature, seed)
+
+
+def check_kinds(configs: Sequence[DataConfig]) -> None:
+    """That the data sets of a mixture can be learnt from together.
+
+    Raises:
+        InputError: they are of several kinds, other than text and chat.
+    """
     kinds = sorted({config.kind for config in configs})
     if len(kinds) > 1 and kinds != ["chat", "text"]:
         raise InputError(
             f"the data sets of a mixture are of the kinds {', '.join(kinds)}; expected one kind"
         )
-    parts = [read_records(config) for config in configs]
-    named = dict(zip(mixture_names(configs), parts, strict=True))
-    return MixedRecords(named, [config.weight for config in configs], temperature, seed)

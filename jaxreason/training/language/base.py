@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 import jax
 
-from jaxreason.data.language import DataConfig, Records, read_records
+from jaxreason.data.language import DataConfig, MixedRecords, Records, read_records
+from jaxreason.data.language.mixtures import check_kinds, mixture_names
 from jaxreason.errors import InputError
 from jaxreason.models import Transformer
 from jaxreason.models.config import Remat
@@ -25,6 +26,9 @@ class LanguagePostTraining(PostTraining):
 
     Attributes:
         data: the records to learn from.
+        mixed_with: further data sets to learn from, each in the share that its `weight` says beside
+            that of `data`; see `data.language.MixedRecords`.
+        mixing_temperature: of a mixture by size; see `data.language.mixtures.mixture_weights`.
         evaluation: records to evaluate on; without a path the last `held_out` ones of `data`,
             which are not trained on then.
         held_out: records that are evaluated on, the first ones of `evaluation`.
@@ -40,6 +44,8 @@ class LanguagePostTraining(PostTraining):
 
     data: DataConfig = field(default_factory=DataConfig)
     evaluation: DataConfig = field(default_factory=DataConfig)
+    mixed_with: tuple[DataConfig, ...] = ()
+    mixing_temperature: float = 1.0
     held_out: int = 200
     tokenizer: str = ""
     template: Literal["chat", "plain"] = "chat"
@@ -53,11 +59,14 @@ class LanguagePostTraining(PostTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, config in (("data", self.data), ("evaluation", self.evaluation)):
+        named = [("data", self.data), ("evaluation", self.evaluation)]
+        named += [(f"mixed_with[{n}]", config) for n, config in enumerate(self.mixed_with)]
+        for name, config in named:
             if config.kind not in self.kinds:
                 raise InputError(
                     f"{name}.kind is {config.kind!r}; expected {' or '.join(map(repr, self.kinds))}"
                 )
+        self._check_mixture()
         if self.template not in self.templates:
             raise InputError(
                 f"template is {self.template!r}; expected {' or '.join(map(repr, self.templates))}"
@@ -67,6 +76,20 @@ class LanguagePostTraining(PostTraining):
         for name, least in (("held_out", 1), ("shown", 0), ("unroll", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+
+    def _check_mixture(self) -> None:
+        check_kinds((self.data, *self.mixed_with))
+        alone = {
+            "mixing_temperature": self.mixing_temperature != 1,
+            "data.weight": self.data.weight,
+        }
+        for name, given in alone.items():
+            if given and not self.mixed_with:
+                raise InputError(f"{name} is given, but mixed_with has no data set to mix with")
+        if self.evaluation.weight:
+            raise InputError(
+                f"evaluation.weight is {self.evaluation.weight}; what is evaluated on is not mixed"
+            )
 
     def load_base(self) -> Run:
         """The model to start from, with the numerics asked for; see `PostTraining`."""
@@ -82,7 +105,7 @@ class LanguagePostTraining(PostTraining):
         unroll = self.unroll or model.config.unroll
         return Transformer(replace(model.config, remat=self.remat, unroll=unroll))
 
-    def records(self) -> tuple["Part", "Part"]:
+    def records(self) -> tuple["Part | MixedRecords", "Part"]:
         """Records to train on, and to evaluate on.
 
         Raises:
@@ -92,14 +115,25 @@ class LanguagePostTraining(PostTraining):
         found = _opened("data", self.data)
         if _given(self.evaluation):
             other = _opened("evaluation", self.evaluation)
-            return Part(found, 0, len(found)), Part(other, 0, min(self.held_out, len(other)))
+            whole = Part(found, 0, len(found))
+            return self._mixed(whole), Part(other, 0, min(self.held_out, len(other)))
         kept = len(found) - self.held_out
         if kept < 1:
             raise InputError(
                 f"data has {len(found)} records, of which held_out ({self.held_out}) are not to be "
                 "trained on: none is left; lower held_out, or give evaluation.path"
             )
-        return Part(found, 0, kept), Part(found, kept, len(found))
+        return self._mixed(Part(found, 0, kept)), Part(found, kept, len(found))
+
+    def _mixed(self, records: "Part") -> "Part | MixedRecords":
+        """Those of `data` with those of `mixed_with`."""
+        if not self.mixed_with:
+            return records
+        configs = (self.data, *self.mixed_with)
+        others = [_opened(f"mixed_with[{n}]", config) for n, config in enumerate(self.mixed_with)]
+        named = dict(zip(mixture_names(configs), [records, *others], strict=True))
+        weights = [config.weight for config in configs]
+        return MixedRecords(named, weights, self.mixing_temperature, self.train.seed)
 
     def open_tokenizer(self, model: Transformer) -> PretrainedTokenizer:
         """The tokenizer, which has no id that the model lacks.
