@@ -62,7 +62,17 @@ def answerer(folder):
     tokenizer = tokenizer_of(folder / "model")
     codec = published_codec(folder / "pictures", tiny.SIDE)
     tokens = vision_tokens(run.experiment, tokenizer, codec, tiny.IDS)
-    return Answerer(run.experiment, run.model, run.params, tokenizer, codec, tokens)
+    return Answerer(run.experiment, run.model, run.params, Numbers(tokenizer), codec, tokens)
+
+
+class Numbers:
+    """A tokenizer that gives ids as numbers, so that no two answers look alike."""
+
+    def __init__(self, tokenizer):
+        self.size, self.bos, self.encode = tokenizer.size, tokenizer.bos, tokenizer.encode
+
+    def decode(self, ids):
+        return " ".join(map(str, ids))
 
 
 def ask(answerer, folder, out, settings=SHORT, questions=None, **more):
@@ -94,13 +104,15 @@ def test_the_prompt_is_that_of_the_layouts(answerer):
 
 def test_an_answer_is_that_of_the_model_asked_alone_and_without_padding(answerer, folder, tmp_path):
     greedy = replace(SHORT, temperature=0.0)
-    found = ask(answerer, folder, tmp_path / "out", greedy, batch_size=3)
+    asked = read_asked("pope", folder / "pope.json")
+    asked[2] = asked[2]._replace(text=asked[0].text)
+    found = ask(answerer, folder, tmp_path / "out", greedy, asked, batch_size=3)
     config = TextDiffusionConfig(length=4, block=4, steps=4, mask_mode="full")
     known = answerer.known
     sampler = diffusion_text(
         answerer.model, config, mask_id=known.mask, eos=known.eos, eot=known.eot, pad=known.eos
     )
-    for number, question in enumerate(read_asked("pope", folder / "pope.json")):
+    for number, question in enumerate(asked):
         picture = read_picture(folder / "pope_images" / f"{number}.jpg")
         codes = answerer.codec.encode(fitted(picture, tiny.SIDE, "crop")[None])[0]
         ids = answerer.prompt(codes, greedy.prompt(question.text))
@@ -108,9 +120,9 @@ def test_an_answer_is_that_of_the_model_asked_alone_and_without_padding(answerer
         alone = sampler(answerer.params, prompts, jax.random.key(9))
         written = np.asarray(alone.tokens[0, : int(alone.lengths[0])])
         written = written[~np.isin(written, [known.eos, known.eot])]
-        assert found[question.key] == answerer.tokenizer.decode(written).strip()
-    # the pictures are seen: other ones give other answers
-    assert len(set(found.values())) > 1
+        assert found[question.key] == answerer.tokenizer.decode(written)
+    # the pictures are seen: two with the same question have different answers
+    assert len(set(found.values())) == 3
 
 
 def test_an_interrupted_command_goes_on_to_the_same_answers(answerer, folder, tmp_path):

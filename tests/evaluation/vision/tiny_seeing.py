@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import tiny_models
 import tiny_tokenizers
@@ -11,7 +10,8 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from jaxreason.models import TransformerConfig
-from jaxreason.models.magvit import Magvit, MagvitConfig
+from jaxreason.models.magvit import MagvitConfig
+from jaxreason.models.magvit_names import from_published, published_shapes
 from jaxreason.weights.llada import LladaMetadata, export_llada
 from jaxreason.weights.magvit import export_magvit
 
@@ -41,7 +41,19 @@ def write_model(folder: Path) -> None:
     about = LladaMetadata(mask=ids[0], eos=ids[1], eot=ids[2], image_offset=OFFSET, image_codes=16)
     export_llada(tiny_models.tiny_params(MODEL, 3), folder / "model", MODEL, metadata=about)
     tiny_tokenizers.write_tiny_tokenizer(folder / "model", chat="llada")
-    params = Magvit(IMAGE_TOKENIZER).init(jax.random.key(0))
+    draw = np.random.default_rng(0)
+
+    def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if len(shape) > 1:
+            return (draw.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        return (draw.normal(0, 0.1, shape) + name.endswith("weight")).astype(np.float32)
+
+    drawn = {
+        name: weight(name, shape)
+        for name, shape in published_shapes(IMAGE_TOKENIZER).items()
+        if not name.startswith("quantize")  # tables, which are no weights
+    }
+    params = from_published(IMAGE_TOKENIZER, drawn)
     export_magvit(params, folder / "pictures", IMAGE_TOKENIZER)
 
 
