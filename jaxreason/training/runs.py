@@ -46,6 +46,10 @@ KINDS = {
         "jaxreason.training.diffusion.language_experiment",
         "DiffusionLanguageReinforcement",
     ),
+    "diffusion_language_supervised": (
+        "jaxreason.training.diffusion.language_supervised",
+        "DiffusionLanguageSupervised",
+    ),
     "language_preference": ("jaxreason.training.language.preference", "LanguagePreference"),
     "language_reinforcement": (
         "jaxreason.training.language.reinforcement",

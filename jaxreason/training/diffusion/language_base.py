@@ -85,7 +85,7 @@ class TextCoder:
         tokenizer: of the model.
         ids: of the model.
         template: "chat": the tokenizer's chat template; "mmada": MMaDA's own layout after a bos.
-        instruction: put before the first turn of the user.
+        instruction: put before the last turn of the user.
     """
 
     tokenizer: PretrainedTokenizer
@@ -93,14 +93,20 @@ class TextCoder:
     template: str
     instruction: str
 
-    def prompt(self, messages: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    def prompt(
+        self, messages: Sequence[Mapping[str, Any]], instruction: str | None = None
+    ) -> np.ndarray:
         """The ids of a prompt, int32 [n], up to where the answer begins.
+
+        Args:
+            messages: up to a turn of the user.
+            instruction: instead of `self.instruction`.
 
         Raises:
             InputError: no turn of the user, messages that the layout cannot hold, or a text that
                 spells the mask.
         """
-        turns = self._instructed(messages)
+        turns = _instructed(messages, self.instruction if instruction is None else instruction)
         if self.template == "chat":
             prompt = np.asarray(self.tokenizer.encode_chat(turns, prompt=True), np.int32)
         else:
@@ -110,15 +116,6 @@ class TextCoder:
         if (prompt == self.ids.mask).any():
             raise InputError("the prompt spells the mask token, which stands for nothing given")
         return prompt
-
-    def _instructed(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        turns = [dict(message) for message in messages]
-        place = next((i for i, turn in enumerate(turns) if turn["role"] == "user"), None)
-        if place is None:
-            raise InputError("the prompt has no turn of the user")
-        if self.instruction:
-            turns[place]["content"] = self.instruction + _text(turns[place]["content"])
-        return turns
 
     def _bos(self) -> int:
         if self.tokenizer.bos is None:
@@ -134,6 +131,16 @@ class TextCoder:
         ends = [i for i in (self.ids.eos, self.ids.eot) if i is not None]
         kept = ids[~np.isin(ids, ends) & (ids < self.tokenizer.size)]
         return self.tokenizer.decode(kept)
+
+
+def _instructed(messages: Sequence[Mapping[str, Any]], instruction: str) -> list[dict[str, Any]]:
+    turns = [dict(message) for message in messages]
+    places = [i for i, turn in enumerate(turns) if turn["role"] == "user"]
+    if not places:
+        raise InputError("the prompt has no turn of the user")
+    if instruction:
+        turns[places[-1]]["content"] = instruction + _text(turns[places[-1]]["content"])
+    return turns
 
 
 def _text(content: Any) -> str:

@@ -60,7 +60,7 @@ def _programs(experiment: Any, mesh: Mesh) -> list[Planned]:
     if hasattr(experiment, "parts"):
         parts, accumulation = experiment.parts(mesh), experiment.train.accumulation
         resident = {}
-        if getattr(experiment, "kind", "").startswith("language_"):
+        if "language_" in getattr(experiment, "kind", ""):
             from jaxreason.training.preflight.policies import base_bytes, placed_base
 
             resident = base_bytes(experiment, placed_base(experiment, mesh), mesh)
