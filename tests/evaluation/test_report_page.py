@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -15,7 +16,7 @@ from jaxreason.evaluation import sections
 from jaxreason.evaluation.figures import headline
 from jaxreason.evaluation.published import PUBLISHED, published
 from jaxreason.evaluation.report import write_report
-from jaxreason.evaluation.runs import read_runs
+from jaxreason.evaluation.runs import evaluations, read_runs
 from jaxreason.evaluation.style import LIGHT
 from jaxreason.evaluation.terminal import comparison_table, evaluation_table
 
@@ -199,3 +200,17 @@ def test_what_is_no_run_is_refused(tmp_path, directories):
     (foreign / "evaluation" / "a.json").write_text("{}")
     with pytest.raises(FailureError, match="run `jaxreason evaluate` again"):
         read_runs([foreign])
+
+
+def test_results_of_benchmarks_stand_beside_evaluations_on_mazes(directories, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(directories[0], run)
+    result = {"schema": "26.1", "benchmark": "gqa", "count": 7, "metrics": {"accuracy": 61.25}}
+    (run / "evaluation" / "gqa.json").write_text(json.dumps(result))
+    assert [path.name for path in evaluations(run)] == ["step-20.json"]
+    assert read_runs([run])[0].evaluation["name"] == "step-20"
+    (run / "evaluation" / "step-20.json").unlink()
+    found = write_report([run], tmp_path / "report")
+    assert "61.25 (7)" in found.read_text()
+    numbers = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert numbers["benchmarks"]["runs"][0]["results"] == [result]
