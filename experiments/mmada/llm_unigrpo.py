@@ -5,7 +5,7 @@ r"""UniGRPO of LLaDA-8B or MMaDA-8B on GSM8K: one H200, or a pod.
         --evaluation.path data/gsm8k/test.jsonl
 
 `--base` is a folder with the weights and the tokenizer, as published, or a run that started from
-one (`llm_sft.py`). The questions are GSM8K's (`jaxreason data show gsm8k`), or, with
+one (`llm_diffusion_sft.py`). The questions are GSM8K's (`jaxreason data show gsm8k`), or, with
 `--data.known ""`, JSON lines or Parquet with the columns question and answer. An answer earns 2 if
 it is right (math-verify) and 0.5 for `<think> reasoning </think> answer`, the paper's weights
 (arXiv 2505.15809). Some answers are kept as text in completions/.

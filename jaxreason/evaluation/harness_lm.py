@@ -13,6 +13,7 @@ from typing import Any
 from jaxreason.errors import InputError
 from jaxreason.evaluation.harness import HarnessModel, HarnessSettings, load_harness
 from jaxreason.evaluation.harness_diffusion_text import DiffusionSettings
+from jaxreason.paths import local_path
 
 try:
     from lm_eval.api.model import LM
@@ -177,7 +178,7 @@ def evaluate_tasks(
     """
     names, folders = [], []
     for task in tasks:
-        path = Path(task)
+        path = local_path(task, "task")
         if path.suffix in (".yaml", ".yml"):
             names.append(_task_name(path))
             folders.append(str(path.parent.resolve()))

@@ -84,6 +84,10 @@ ALLOWED = {
     "masks/coupling.py": 1,  # where JAX lies
     "data/prepared.py": 1,  # what TFDS has made of a local path
     "data/multimodal/records.py": 1,  # the working directory
+    "data/language/parquet_rows.py": 1,  # a temporary folder
+    "data/language/pictures.py": 1,  # a checked name in the working directory
+    "rewards/math_judge.py": 1,  # the program beside it
+    "tokens/template_process.py": 1,  # the program beside it
 }
 """Calls of `Path(...)`; whatever a user names goes through `as_path` or `local_path`."""
 
@@ -120,6 +124,14 @@ COMMANDS = {
     "convert": [NOWHERE, NOWHERE],
     "data": ["prepare", "--directory", NOWHERE],
     "mazes": ["validate", NOWHERE],
+    "benchmark": [NOWHERE, "--benchmark", "gsm8k", "--data", NOWHERE],
+    "harness": [NOWHERE, "--tasks", "gsm8k"],
+    "answer": [
+        *(NOWHERE, "--benchmark", "pope", "--data", NOWHERE, "--images", NOWHERE),
+        *("--image-tokenizer", NOWHERE, "--out", NOWHERE),
+    ],
+    "score": ["pope", "--predictions", NOWHERE, "--data", NOWHERE],
+    "study": [NOWHERE],
     "preflight": [NOWHERE],
     "launch": None,  # names no path; what it starts is `train`
 }

@@ -185,7 +185,7 @@ def _image(given: Given, config: DataConfig) -> Path | bytes | None:
 
 def _folder(config: DataConfig) -> str:
     if not config.path or "*" in config.path:
-        return str(Path(config.path).parent) if config.path else ""
+        return str(as_path(config.path).parent) if config.path else ""
     path = as_path(config.path)
     return str(path if path.is_dir() else path.parent)
 

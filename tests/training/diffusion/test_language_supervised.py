@@ -53,7 +53,7 @@ def one_device(monkeypatch):
 
 def experiment(folder, data="solved", **fields):
     """The file's experiment, shrunk."""
-    whole = load_experiment(EXPERIMENTS / "llm_sft.py")
+    whole = load_experiment(EXPERIMENTS / "llm_diffusion_sft.py")
     source = DataConfig(str(folder / f"{data}.jsonl"), known="gsm8k", kind="chat")
     if data == "chats":
         source = dataclasses.replace(source, known="")

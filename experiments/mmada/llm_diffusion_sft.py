@@ -1,6 +1,6 @@
 r"""Fine-tuning of LLaDA-8B or MMaDA-8B on conversations: one H200, or a pod.
 
-    jaxreason train experiments/mmada/llm_sft.py --run runs/llm_sft \
+    jaxreason train experiments/mmada/llm_diffusion_sft.py --run runs/llm_sft \
         --base models/LLaDA-8B-Instruct --data.path data/gsm8k/train.jsonl \
         --evaluation.path data/gsm8k/test.jsonl
 
@@ -18,7 +18,7 @@ the same template.
 One H200 (141 GB): parameters and both moments in bfloat16, the backward pass keeps the inputs of
 the blocks alone. A v5p slice of 8 chips or more: `--mesh.fsdp 8 --train.accumulation 1`.
 
-    jaxreason preflight experiments/mmada/llm_sft.py --base llada_8b --topology h200
+    jaxreason preflight experiments/mmada/llm_diffusion_sft.py --base llada_8b --topology h200
 
 Not run yet at this size: no weights were at hand. The same code was run at toy size on CPUs, and
 compiled at this size.
