@@ -16,8 +16,8 @@ the training records, which config.json keeps. Pictures are given as codes (`--d
 (`"image": "cat.png"` and `--image-tokenizer RUN`).
 
 Published weights are gone on with as `--base FOLDER --tokenizer FOLDER/tokenizer.json` (after
-`jaxreason convert FOLDER BASE --vocabulary-size N`, as `--base BASE`, with more ids); in a copy of this file, the model is then
-`jaxreason.models.presets.preset("mmada_8b")`, or that of `llada_8b`.
+`jaxreason convert FOLDER BASE --vocabulary-size N`, as `--base BASE`, with more ids); in a copy of
+this file, the model is then `jaxreason.models.presets.preset("mmada_8b")`, or that of `llada_8b`.
 """
 
 from jaxreason.models import TransformerConfig

@@ -124,13 +124,7 @@ COMMANDS = {
     "convert": [NOWHERE, NOWHERE],
     "data": ["prepare", "--directory", NOWHERE],
     "mazes": ["validate", NOWHERE],
-    "benchmark": [NOWHERE, "--benchmark", "gsm8k", "--data", NOWHERE],
     "harness": [NOWHERE, "--tasks", "gsm8k"],
-    "answer": [
-        *(NOWHERE, "--benchmark", "pope", "--data", NOWHERE, "--images", NOWHERE),
-        *("--image-tokenizer", NOWHERE, "--out", NOWHERE),
-    ],
-    "score": ["pope", "--predictions", NOWHERE, "--data", NOWHERE],
     "study": [NOWHERE],
     "preflight": [NOWHERE],
     "launch": None,  # names no path; what it starts is `train`

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_models import write_tiny_model
 
+from jaxreason.cli.main import main
 from jaxreason.data.language import DataConfig
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
@@ -26,6 +28,7 @@ from jaxreason.training.metrics import read_metrics
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.runs import experiment_from_json, load_run, read_config
 
+FILE = str(Path(__file__).parents[3] / "experiments/mmada/llm_unigrpo.py")
 QUESTIONS = [
     {"question": f"What is {i} + {j}?" + " Think!" * (3 * i), "answer": f"Easy. #### {i + j}"}
     for i in range(4)
@@ -80,14 +83,6 @@ def count_letters(e):
     return reward
 
 
-def assert_equal(first, second):
-    def plain(leaf):
-        key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return np.asarray(jax.random.key_data(leaf) if key else leaf)
-
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(plain(a), plain(b)), first, second)
-
-
 def test_rows_are_scored_as_they_were_sampled_whatever_the_lengths_beside_them(folder):
     """Along the trace of the sampler, batched with padding; and each row alone, without any."""
     e = experiment(folder)
@@ -132,29 +127,25 @@ def test_rows_are_scored_as_they_were_sampled_whatever_the_lengths_beside_them(f
         np.testing.assert_allclose(alone - np.log1p(-np.exp(masks)), said, atol=5e-4)
 
 
-def test_a_run_from_published_weights_is_cut_and_continued_to_the_same_bits(
-    folder, tmp_path, monkeypatch
-):
-    """In bfloat16 with moments in bfloat16; its answers are kept as text, its tokenizer too."""
+def test_the_files_run_is_cut_and_continued_to_the_same_bits(folder, tmp_path, monkeypatch):
+    """The 8B run at toy size, moments in bfloat16 too; it keeps answers as text, and the tokenizer."""
     monkeypatch.setattr(DiffusionLanguageReinforcement, "text_reward", count_letters)
     questions = tmp_path / "questions.jsonl"
     questions.write_text((folder / "questions.jsonl").read_text())
-    whole = experiment(
-        folder,
-        data={"path": str(questions)},
-        params_dtype="bfloat16",
-        remat="full",
-        loss_chunk=64,
-        optimizer={"moments_dtype": "bfloat16"},
-        train={"steps": 2, "evaluate_every": 2, "accumulation": 2},
-    )
-    through = whole.run(tmp_path / "whole", progress=False)
+    fields = {"base": folder / "llada", "data.path": questions, "evaluation.path": questions}
+    fields |= {"held-out": 3, "instruction": "none", "decoding.length": 8, "decoding.block": 4}
+    fields |= {"rollout.prompts": 2, "rollout.group": 4, "overrides": ["updates", 2]}
+    fields |= {"train.steps": 2, "train.evaluate-every": 2, "train.accumulation": 2}
+    fields |= {"train.save-every": 1, "optimizer.learning-rate": 0.01, "loss-chunk": 64}
+    words = [w for k, v in fields.items() for w in (f"--{k}", *(v if k == "overrides" else [v]))]
+    assert main(["train", FILE, "--run", str(tmp_path / "whole"), *map(str, words)]) == 0
+    whole = experiment_from_json(read_config(tmp_path / "whole"))
+    assert (whole.params_dtype, whole.optimizer.moments_dtype) == ("bfloat16", "bfloat16")
     for steps in (1, 2):
         train = dataclasses.replace(whole.train, steps=steps, evaluate_every=0)
-        cut = dataclasses.replace(whole, train=train)
-        resumed = cut.run(tmp_path / "cut", progress=False)
-    assert_equal(through.state.params, resumed.state.params)
-    assert_equal(through.state.optimizer_state, resumed.state.optimizer_state)
+        dataclasses.replace(whole, train=train).run(tmp_path / "cut", progress=False)
+    run, cut = (load_run(tmp_path / name) for name in ("whole", "cut"))
+    jax.tree.map(np.testing.assert_array_equal, run.params, cut.params)
     rows = [row for row in read_metrics(tmp_path / "whole/metrics.jsonl") if "loss" in row]
     assert [row["step"] for row in rows] == [1, 2]
     assert all(row["gradient_norm"] > 0 for row in rows)
@@ -163,10 +154,11 @@ def test_a_run_from_published_weights_is_cut_and_continued_to_the_same_bits(
     assert sorted(kept) == [f"held_out-{n:08d}.txt" for n in (0, 2)] + ["rollout-00000000.txt"]
     assert "What is 0 + 1?" in kept["held_out-00000002.txt"]
 
-    assert experiment_from_json(read_config(tmp_path / "whole")) == whole
-    run = load_run(tmp_path / "whole")
     assert run.experiment.kind == "imported"
     assert jax.tree.leaves(run.params)[0].dtype == jnp.bfloat16
+    start = load_run(whole.base).params
+    moved = jax.tree.leaves(jax.tree.map(lambda a, b: bool(jnp.any(a != b)), run.params, start))
+    assert any(moved)
     again = dataclasses.replace(whole, base=str(tmp_path / "whole"))
     before, after = (e.coder(e.base_shapes()).tokenizer.identity for e in (whole, again))
     assert before == after
