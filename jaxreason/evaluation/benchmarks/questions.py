@@ -191,7 +191,10 @@ def _csv_files(path: str, split: str) -> list[Path]:
     else:
         files = [found]
     files = [file for file in files if file.name.lower().endswith(".csv")]
-    return [file for file in files if not split or split in re.split(r"[_.]", file.name)]
+    chosen = [file for file in files if not split or split in re.split(r"[_.]", file.name)]
+    if files and not chosen:
+        raise InputError(f"data {path!r} has no CSV file with {split!r} in its name")
+    return chosen
 
 
 def _read_csv(files: Sequence[Path]) -> tuple[list[Question], str]:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow
 import pytest
 from benchmark_files import GSM8K, MATH500, write_lines, write_mmlu
@@ -126,7 +127,28 @@ def test_a_bad_line_of_mmlu_is_named(tmp_path, text, words):
         read_questions("mmlu", str(tmp_path))
 
 
+def test_a_thousand_damaged_files_give_a_sentence_each(tmp_path):
+    folder = write_mmlu(tmp_path / "mmlu", "test")
+    good = (tmp_path / "mmlu" / "anatomy_test.csv").read_bytes()
+    random = np.random.default_rng(0)
+    said, path = [], tmp_path / "mmlu" / "anatomy_test.csv"
+    for _ in range(1000):
+        data = bytearray(good)
+        for place in random.integers(0, len(data), 3):
+            data[place] = random.choice(list(b'"\n\r,\x00\xff E'))
+        path.write_bytes(bytes(data[: random.integers(1, len(data) + 1)]))
+        try:
+            read_questions("mmlu", folder)
+        except (InputError, FailureError) as error:
+            said.append(str(error))
+    assert len(said) > 500
+    assert all("anatomy_test.csv" in words and "\n" not in words for words in said)
+
+
 def test_what_cannot_be_read(tmp_path):
+    folder = write_mmlu(tmp_path / "mmlu", "test")
+    with pytest.raises(InputError, match="no CSV file with 'dev' in its name"):
+        read_questions("mmlu", folder, "dev")
     with pytest.raises(FailureError, match=r"nothing.csv cannot be read"):
         read_questions("mmlu", str(tmp_path / "nothing.csv"))
     with pytest.raises(FailureError, match="no such file"):

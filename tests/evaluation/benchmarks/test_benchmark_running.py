@@ -10,7 +10,7 @@ from tiny_models import write_tiny_model
 from jaxreason.cli.main import main
 from jaxreason.errors import FailureError, InputError
 from jaxreason.evaluation.benchmarks import judging
-from jaxreason.evaluation.benchmarks.results import read_result, read_results
+from jaxreason.evaluation.benchmarks.results import AnswerFiles, read_result, read_results
 from jaxreason.evaluation.benchmarks.running import (
     BenchmarkRequest,
     results_folder,
@@ -109,6 +109,19 @@ def test_a_stopped_benchmark_goes_on_where_it_was(files, answered, tmp_path, mon
     assert again["metrics"] == document["metrics"]
     assert path == out / "gsm8k-lm-eval.json"
     assert (out / "gsm8k-lm-eval.jsonl").read_text() == whole
+
+
+def test_sampled_answers_are_kept_in_whole_groups(answered, tmp_path):
+    shutil.copytree(answered, tmp_path / "out")
+    identity = read_result(answered / "gsm8k-lm-eval.json")["identity"]
+    files = AnswerFiles(tmp_path / "out", "gsm8k-lm-eval", identity)
+    assert len(files.resume(False, 5)) == 10
+    assert len(lines(files.answers)) == 10
+    assert files.resume(True, 1) == []
+    assert files.answers.read_text() == ""
+    files.answers.write_text('{"number": 1}\n')
+    with pytest.raises(FailureError, match=r"line 1 is not the answer of question 0; --restart"):
+        files.resume(False, 1)
 
 
 def test_answers_of_other_settings_are_not_added_to(files, answered, command, capsys):
