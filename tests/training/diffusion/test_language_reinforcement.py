@@ -128,7 +128,7 @@ def test_rows_are_scored_as_they_were_sampled_whatever_the_lengths_beside_them(f
 
 
 def test_the_files_run_is_cut_and_continued_to_the_same_bits(folder, tmp_path, monkeypatch):
-    """The 8B run at toy size, moments in bfloat16 too; it keeps answers as text, and the tokenizer."""
+    """The 8B run at toy size, moments in bfloat16 too; it keeps answers, and the tokenizer."""
     monkeypatch.setattr(DiffusionLanguageReinforcement, "text_reward", count_letters)
     questions = tmp_path / "questions.jsonl"
     questions.write_text((folder / "questions.jsonl").read_text())
