@@ -147,6 +147,20 @@ def test_greedy_rows_alone_equal_rows_together(model, params, prompts):
         )
 
 
+def test_any_of_several_ends_ends_a_row_and_padding_may_be_one(model, params, prompts):
+    free = autoregressive(model, max_new_tokens=9, eos=EOS, pad=PAD, temperature=0)
+    before = free(params, prompts, jax.random.key(0))
+    firsts = [int(before.tokens[row, 1]) for row in (0, 1)]
+    sampler = autoregressive(model, max_new_tokens=9, eos=(*firsts, PAD), pad=PAD, temperature=0)
+    out = sampler(params, prompts, jax.random.key(0))
+    for row in range(len(LENGTHS)):
+        ends = [i for i, t in enumerate(written(before, row)) if t in (*firsts, PAD)]
+        assert int(out.lengths[row]) == (ends[0] + 1 if ends else 9)
+        assert bool(out.finished[row]) == bool(ends)
+    with pytest.raises(InputError, match="eos is empty"):
+        autoregressive(model, max_new_tokens=9, eos=(), pad=PAD)
+
+
 def test_the_end_token_ends_a_row_and_padding_follows(model, params, prompts):
     """The end token is made whatever the model greedily writes third (or next) in the first row."""
     free = autoregressive(model, max_new_tokens=9, eos=EOS, pad=PAD, temperature=0)

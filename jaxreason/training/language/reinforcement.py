@@ -157,6 +157,9 @@ class LanguageReinforcement(LanguagePostTraining, PolicyTraining):
 class _NoProblems(NamedTuple):
     vocabulary: PromptVocabulary
 
+    def problem(self, index: int) -> Any:
+        raise TypeError("no prompt is asked when a run is compiled ahead")
+
 
 def _unjudged(problems: Sequence[Any], completions: Completions) -> Reward:
     raise TypeError("nothing is judged when a run is compiled ahead")
