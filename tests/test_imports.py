@@ -35,7 +35,7 @@ BELOW: dict[str, set[str]] = {
     },
     "cli": {
         *("analysis", "data", "evaluation", "mazes", "models"),
-        *("sharding", "tokens", "training", "weights"),
+        *("sampling", "sharding", "tokens", "training", "weights"),
     },
 }
 EVERYWHERE = {"errors", "types", "lazy", "object_store", "paths"}
