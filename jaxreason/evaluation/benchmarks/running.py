@@ -120,18 +120,7 @@ def run_benchmark(
     model = load_model(path, request, step=step, tokenizer=tokenizer, fsdp=fsdp)
     questions = data.questions[: request.limit or None]
     asked = ask(setting, questions, examples.questions, model.render)
-    where = as_path(path).resolve()
-    identity = {
-        "benchmark": setting.benchmark,
-        "settings": asdict(setting),
-        "changed": list(request.changed),
-        "data": data.digest,
-        "examples": examples.digest,
-        "run": where.name if out is None else str(where),  # a run directory may be moved
-        "step": model.run.step,
-        "seed": request.seed,
-        "draws": request.draws if model.diffusion and not setting.generates else 0,
-    }
+    identity = _identity(path, request, model, (data.digest, examples.digest), out is None)
     files = AnswerFiles(folder, name or f"{setting.benchmark}-{setting.name}", identity)
     more = {
         "available": len(data.questions),
@@ -142,6 +131,28 @@ def run_benchmark(
     document = summarise(setting, identity, answers, True) | more
     document |= {"environment": environment(), "seconds": time.perf_counter() - started}
     return document, files.write(document)
+
+
+def _identity(
+    path: str | Path,
+    request: BenchmarkRequest,
+    model: HarnessModel,
+    digests: tuple[str, str],
+    inside: bool,
+) -> dict[str, Any]:
+    """What answers depend on; `inside` says that they lie in the run directory itself."""
+    setting, where = request.setting, as_path(path).resolve()
+    return {
+        "benchmark": setting.benchmark,
+        "settings": asdict(setting),
+        "changed": list(request.changed),
+        "data": digests[0],
+        "examples": digests[1],
+        "run": where.name if inside else str(where),  # a run directory may be moved
+        "step": model.run.step,
+        "seed": request.seed,
+        "draws": request.draws if model.diffusion and not setting.generates else 0,
+    }
 
 
 def _answer_all(
