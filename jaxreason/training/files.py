@@ -29,7 +29,7 @@ FREE_FIELDS = (
 RETIRED_FIELDS = ("batch.process_index", "batch.process_count")
 """Fields that only older runs have; they say nothing about the run."""
 
-IMPLIED = {
+IMPLIED: dict[str, Any] = {
     "batch.streams": 1,
     "model.qk_norm": False,
     "model.output_bias": False,

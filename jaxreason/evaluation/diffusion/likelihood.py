@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.data.multimodal.mixing import TaskSource
 from jaxreason.evaluation.diffusion.stage_table import Measured
-from jaxreason.training.diffusion.bounds import BoundConfig, Bounds, answer_bounds
+from jaxreason.training.diffusion.bounds import (
+    BoundConfig,
+    Bounds,
+    LaidOutSource,
+    answer_bounds,
+)
 from jaxreason.training.runs import Run
 
 
@@ -71,7 +75,7 @@ def likelihood_of(bounds: Bounds) -> TaskLikelihood:
 
 def run_likelihood(
     run: Run,
-    source: TaskSource,
+    source: LaidOutSource,
     task: str,
     count: int,
     config: BoundConfig | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from jaxreason.models.attention import MaskMode
 from jaxreason.objectives.diffusion.likelihood import elbo, exact_elbo
 from jaxreason.objectives.diffusion.mask_draws import MaskDrawConfig
 from jaxreason.sharding.placement import to_host
-from jaxreason.tokens.layouts import LayoutRow
+from jaxreason.tokens.layouts import LayoutConfig, LayoutRow
 from jaxreason.types import Params
 
 Padding = Literal["predicted", "hidden"]
@@ -23,6 +23,15 @@ LONGEST_EXACT = 12
 """So many tokens have 4095 masks; longer answers are estimated."""
 ROWS_AT_ONCE = 64
 """Masked rows per call of the model, about."""
+
+
+class LaidOutSource(TaskSource, Protocol):
+    """Rows by example and task whose layout tells the special tokens."""
+
+    @property
+    def layout(self) -> LayoutConfig:
+        """Sizes and ids of the rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def filling(row: LayoutRow, eos: int) -> np.ndarray:
 def answer_bounds(
     model: Transformer,
     params: Params,
-    source: TaskSource,
+    source: LaidOutSource,
     task: str,
     examples: Sequence[int],
     *,
@@ -141,7 +150,7 @@ def answer_bounds(
 
 
 def _answers(
-    source: TaskSource, task: str, examples: Sequence[int], padding: Padding
+    source: LaidOutSource, task: str, examples: Sequence[int], padding: Padding
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """`tokens`, `maskable` and `keys` [n, T] of the rows, and the tokens counted [n]."""
     rows = [source.row(int(i), task) for i in examples]
