@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,32 +18,16 @@ from jaxreason.models import Transformer
 from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.tokens.image_codec import ImageCodec
 from jaxreason.tokens.layouts import pad_prompts
-from jaxreason.tokens.multimodal_vocabulary import mmada_ids
 from jaxreason.training.diffusion.imported import ImportedModel
+from jaxreason.training.diffusion.vision_tokens import VisionTokens, vision_tokens
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params
+
+__all__ = ["Answerer", "VisionTokens", "answer_questions", "vision_tokens"]
 
 ANSWERS, ABOUT = "answers.jsonl", "answers.json"
 PROMPT_UNIT = 64
 """Prompts are padded to multiples of it, so that few programs are compiled."""
-
-
-class VisionTokens(NamedTuple):
-    """The ids around a picture.
-
-    Attributes:
-        mmu: task token, picture and question to answer.
-        soi: start of a picture.
-        eoi: end of a picture.
-        bos: begins a text.
-        image_offset: id of image code 0.
-    """
-
-    mmu: int
-    soi: int
-    eoi: int
-    bos: int
-    image_offset: int
 
 
 @dataclass(frozen=True)
@@ -72,58 +56,6 @@ class Answerer:
         image = np.asarray(codes, np.int64) + t.image_offset
         ids = self.tokenizer.encode(text)
         return np.concatenate([[t.mmu, t.soi], image, [t.eoi, t.bos], ids]).astype(np.int32)
-
-
-def vision_tokens(
-    known: Any, tokenizer: Any, codec: ImageCodec, ids: Sequence[int] | None = None
-) -> VisionTokens:
-    """The ids around a picture, checked against model, tokenizer and codec.
-
-    Args:
-        known: what was imported.
-        tokenizer: of the model.
-        codec: of the pictures.
-        ids: of `<mmu>`, `<soi>` and `<eoi>`; MMaDA's where the vocabulary has its size.
-
-    Raises:
-        InputError: a model of another kind, ids that are not known, or codes that it does not have.
-    """
-    if not isinstance(known, ImportedModel):
-        raise InputError(
-            f"the model is of kind {getattr(known, 'kind', 'maze')!r}; expected imported weights "
-            "of MMaDA (`jaxreason convert`)"
-        )
-    size, published = known.model.vocabulary_size, mmada_ids()
-    offset, count = known.image_offset, known.image_codes
-    if offset is None and size == published.size:
-        # the published files do not say; there, an image id is its code plus this length
-        offset, count = tokenizer.size, published.image_codes
-    if offset is None:
-        raise InputError(
-            "the model has no image tokens, or does not say where they start; import it with "
-            "image_offset and image_codes"
-        )
-    if ids is None:
-        if size != published.size:
-            raise InputError(
-                f"ids must be given: a vocabulary of {size} ids is not MMaDA's ({published.size}); "
-                "expected those of <mmu>, <soi> and <eoi>"
-            )
-        ids = published.mmu, published.soi, published.eoi
-    for number in ids:
-        if not 0 <= number < offset:
-            raise InputError(f"ids has {number}; expected ids of text, 0 to {offset - 1}")
-    if codec.codes != count:
-        raise InputError(
-            f"the image tokenizer has {codec.codes} codes and the model {count}; they must agree"
-        )
-    mmu, soi, eoi = ids
-    return VisionTokens(mmu, soi, eoi, _bos(tokenizer), offset)
-
-
-def _bos(tokenizer: Any) -> int:
-    bos = getattr(tokenizer, "bos", None)
-    return int(tokenizer.id("<|startoftext|>") if bos is None else bos)
 
 
 def answer_questions(
