@@ -32,6 +32,11 @@ from jaxreason.training.diffusion.language_task import (
     held_out_texts,
     language_sampler,
 )
+from jaxreason.training.diffusion.pictured_prompts import (
+    PictureCoder,
+    PictureConfig,
+    picture_of,
+)
 from jaxreason.training.diffusion.policy_training import (
     Asked,
     DiffusionPolicyTraining,
@@ -76,12 +81,13 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         template: "chat" asks in the tokenizer's chat template; "mmada" in MMaDA's own layout.
         instruction: what is put before a question: "none", "mmada" (think first, then answer) or
             "d1" (the tags <reasoning> and <answer>).
-        prompt_tokens: most tokens of a prompt.
+        prompt_tokens: most tokens of a prompt, those of a picture aside.
         overflow: what to do about longer ones: "error" or "drop".
         recipe: weights of verdict and forms by name, see `rewards.math_answers.RECIPES`.
         weights: weights that differ from the recipe's, such as `boxed 0.1`.
         place: where answers are looked for: "boxed", "tagged", "hashes", or "any" of these.
         answer_seconds: limit of one comparison of answers.
+        pictures: of questions about pictures.
         compute_dtype: of the blocks; "base" takes that of the base.
 
     The other fields are those of `LanguagePostTraining` and `DiffusionPolicyTraining`;
@@ -102,6 +108,7 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
     weights: dict[str, float] = field(default_factory=dict)
     place: AnswerPlace = "any"
     answer_seconds: float = 5.0
+    pictures: PictureConfig = field(default_factory=PictureConfig)
     compute_dtype: Literal["base", "float32", "bfloat16"] = "base"
 
     kind = "diffusion_language_reinforcement"
@@ -146,14 +153,27 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         check_ends(tokenizer, ids, self.base)
         return TextCoder(tokenizer, ids, self.template, INSTRUCTIONS[self.instruction])
 
-    def questions(self, records: Sequence[PromptRecord], coder: TextCoder) -> LanguageAnswers:
+    def questions(
+        self,
+        records: Sequence[PromptRecord],
+        coder: TextCoder,
+        data: DataConfig | None = None,
+        pictures: PictureCoder | None = None,
+    ) -> LanguageAnswers:
         """Records as prompts.
+
+        Args:
+            records: what is asked.
+            coder: of the model.
+            data: where they come from, for their pictures.
+            pictures: how pictures are shown; None if there are none.
 
         Raises:
             InputError: a record that cannot be asked or judged, or a prompt that is too long.
         """
-        found = encode_questions(records, coder, self.prompt_tokens, self.overflow)
-        return LanguageAnswers(found, coder, self.prompt_tokens)
+        picture = partial(picture_of, data=data or self.data, shown=pictures is not None)
+        found = encode_questions(records, coder, self.prompt_tokens, self.overflow, picture)
+        return LanguageAnswers(found, coder, self.prompt_tokens, pictures)
 
     def text_reward(self) -> TextReward:
         """The verifier: `(records, texts) -> Reward`; a subclass may have any.
@@ -183,7 +203,7 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         nobody: Any = None  # nothing is encoded here
         coder = TextCoder(nobody, text_ids(base.experiment, self.base), self.template, "")
         task = LanguageAnswers([], coder, self.prompt_tokens)
-        count, length = self.rollout.prompts, self.prompt_tokens
+        count, length = self.rollout.prompts, self.prompt_tokens + self.pictures.room()
         tokens = np.full((count, length), coder.ids.eos, np.int32)
         prompts = {"tokens": tokens, "lengths": np.full(count, length, np.int32)}
         return self.asked(base, task, None), prompts
@@ -199,11 +219,17 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         mesh = self.device_mesh()
         self.check_rows(mesh)
         # Tokenizer and data first: the weights may take minutes to read.
-        coder, reward = self.coder(self.base_shapes()), self.text_reward()
+        shapes, reward = self.base_shapes(), self.text_reward()
+        coder = self.coder(shapes)
+        pictures = self.pictures.coder(shapes.experiment, coder.tokenizer)
         trained, others = self.records()
-        task, held_out = self.questions(trained, coder), self.questions(others, coder)
+        task = self.questions(trained, coder, self.data, pictures)
+        apart = self.evaluation.path or self.evaluation.tfds
+        held_out = self.questions(others, coder, self.evaluation if apart else self.data, pictures)
         run, config = as_path(run_directory), self.run_json()
-        data = {"records": trained.identity, "tokenizer": coder.tokenizer.identity}
+        data: dict[str, Any] = {"records": trained.identity, "words": coder.tokenizer.identity}
+        if pictures is not None:
+            data["pictures"] = dict(pictures.codec.identity)
         count = len(task.questions)
         PromptStream(count, self.rollout.prompts, self.train.seed)  # refuses too few at once
         self.begin(run, config)

@@ -24,6 +24,7 @@ from jaxreason.sampling.diffusion.text import diffusion_text
 from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.language_base import TextCoder
+from jaxreason.training.diffusion.pictured_prompts import Picture, PictureCoder, without_mark
 from jaxreason.training.diffusion.rollouts import AnswerReward, AnswerRows, text_rows
 from jaxreason.training.held_out import Watch
 from jaxreason.training.judging import draw, judge_rows
@@ -42,15 +43,21 @@ class Question:
 
     Attributes:
         record: what is asked, and the expected answer.
-        tokens: of the prompt, int32 [n].
+        tokens: of the prompt, int32 [n], without those of a picture.
+        picture: before the prompt; None for none.
     """
 
     record: PromptRecord
     tokens: np.ndarray
+    picture: Picture | None = None
 
 
 def encode_questions(
-    records: Sequence[PromptRecord], coder: TextCoder, longest: int, overflow: str
+    records: Sequence[PromptRecord],
+    coder: TextCoder,
+    longest: int,
+    overflow: str,
+    picture: Callable[[PromptRecord], Picture | None] = lambda record: None,
 ) -> list[Question]:
     """The problems whose prompts have at most `longest` tokens.
 
@@ -59,6 +66,7 @@ def encode_questions(
         coder: of the model.
         longest: tokens of a prompt.
         overflow: "error" refuses longer ones, "drop" leaves them out.
+        picture: the picture of a record, if it asks about one.
 
     Raises:
         InputError: a prompt that cannot be encoded or is too long, one without an answer, or none
@@ -68,11 +76,14 @@ def encode_questions(
     for record in records:
         try:
             gold_answer(record.answer)
-            prompt = coder.prompt(record.messages)
+            shown = picture(record)
+            words = record.messages if shown is None else without_mark(record.messages)
+            prompt = coder.prompt(words)
         except InputError as error:
-            raise InputError(f"{record.where}: {error}") from error
+            told = str(error) if record.where in str(error) else f"{record.where}: {error}"
+            raise InputError(told) from error
         if prompt.size <= longest:
-            found.append(Question(record, prompt))
+            found.append(Question(record, prompt, shown))
         elif overflow == "error":
             raise InputError(
                 f"{record.where}: the prompt has {prompt.size} tokens, prompt_tokens is {longest}; "
@@ -98,18 +109,40 @@ class LanguageAnswers:
     Attributes:
         questions: the problems.
         coder: of the model.
-        longest: tokens of a prompt, at most; no batch is wider.
+        longest: tokens of a prompt, at most, those of a picture aside.
+        pictures: of those that are asked about; None if none are.
     """
 
     questions: Sequence[Question]
     coder: TextCoder
     longest: int
+    pictures: PictureCoder | None = None
 
-    def prompts(self, indices: Sequence[int]) -> dict[str, np.ndarray]:
-        """See `AnswerTask`; as wide as the longest of them needs."""
-        chosen = [self.questions[index].tokens for index in indices]
-        width = WIDTH_STEP * -(-max(prompt.size for prompt in chosen) // WIDTH_STEP)
-        return padded_prompts(chosen, min(width, self.longest), self.coder.ids.eos)
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt, at most; no batch is wider."""
+        return self.longest + (0 if self.pictures is None else self.pictures.room)
+
+    def size(self, index: int) -> int:
+        """Tokens of a prompt."""
+        question = self.questions[index]
+        pictured = question.picture is not None and self.pictures is not None
+        return question.tokens.size + (self.pictures.room if pictured and self.pictures else 0)
+
+    def prompts(self, indices: Sequence[int], width: int = 0) -> dict[str, np.ndarray]:
+        """See `AnswerTask`; as wide as the longest of them needs, or `width`."""
+        widest = WIDTH_STEP * -(-max(self.size(index) for index in indices) // WIDTH_STEP)
+        tokens = [self.questions[index].tokens for index in indices]
+        shown = [i for i, index in enumerate(indices) if self.questions[index].picture is not None]
+        if shown and self.pictures is not None:
+            asked = [self.questions[indices[i]] for i in shown]
+            before = self.pictures.prefixes(
+                [question.picture for question in asked if question.picture is not None],
+                [question.record.where for question in asked],
+            )
+            for i, prefix in zip(shown, before, strict=True):
+                tokens[i] = np.concatenate([prefix, tokens[i]])
+        return padded_prompts(tokens, width or min(widest, self.room), self.coder.ids.eos)
 
     def problem(self, index: int) -> Question:
         """See `AnswerTask`."""
@@ -192,17 +225,15 @@ def held_out_texts(
     count = len(task.questions)
     rows = ways * -(-min(batch, count) // ways)
     problems = list(task.questions)
-    widest = max(question.tokens.size for question in task.questions)
-    width = min(WIDTH_STEP * -(-widest // WIDTH_STEP), task.longest)
+    widest = max(task.size(index) for index in range(count))
+    width = min(WIDTH_STEP * -(-widest // WIDTH_STEP), task.room)
 
     def evaluate(params: Params, step: int) -> Mapping[str, float]:
         parts = []
         for first in range(0, count, rows):
             # The last batch is filled up, so that nothing is compiled again.
             places = np.minimum(np.arange(first, first + rows), count - 1)
-            prompts = padded_prompts(
-                [task.questions[i].tokens for i in places], width, task.coder.ids.eos
-            )
+            prompts = task.prompts(places.tolist(), width)
             key = jax.random.fold_in(jax.random.key(0), first)
             parts.append(draw(sampler, params, prompts, key, mesh))
         answers = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+pytest.importorskip("tokenizers", reason="install the extra `hf`")
+
 from tiny_models import write_tiny_model
 
 from jaxreason.data.language import DataConfig
