@@ -4,6 +4,10 @@ r"""GRPO of an 8B chat model on MATH with bfloat16 parameters and moments, on on
         --run runs/llm_grpo_8b --base models/Qwen3-8B --data.path data/math/train.jsonl \
         --evaluation.path data/math/test.jsonl
 
+The data are MATH's own rows (`problem`, `solution` with its boxed answer): JSON lines, Parquet, or
+the folder MATH as published with `--data.split train --evaluation.split test`. For prompts and
+answers of another layout add `--data.known "" --evaluation.known ""`.
+
 Weights are stored in bfloat16, as in the runs of Mukherjee et al. 2025, and so are the moments,
 rounded at random: a step smaller than half a unit in the last place of a weight is lost, which is
 what keeps most weights as they were. On more devices the same file shards everything:
@@ -24,8 +28,8 @@ SUFFIX = "\nPlease reason step by step, and put your final answer within \\boxed
 
 experiment = LanguageReinforcement(
     base="models/Qwen3-8B",
-    data=DataConfig("data/math/train.jsonl", kind="prompts", suffix=SUFFIX),
-    evaluation=DataConfig("data/math/test.jsonl", kind="prompts", suffix=SUFFIX),
+    data=DataConfig("data/math/train.jsonl", known="math", kind="prompts", suffix=SUFFIX),
+    evaluation=DataConfig("data/math/test.jsonl", known="math", kind="prompts", suffix=SUFFIX),
     held_out=200,
     method="dr_grpo",
     prompt_tokens=512,

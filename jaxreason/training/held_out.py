@@ -33,10 +33,10 @@ def held_out_rewards(
     """`(params, step) -> numbers`: mean reward and breakdown on held-out problems.
 
     One completion of each: `held_out_*` decoded greedily, `held_out_sampled_reward` at the sampling
-    temperature.
+    temperature. As many are decoded at once as `batch_size` says, or as there are.
     """
     ways = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    batch_size = ways * -(-batch_size // ways)
+    batch_size = ways * -(-min(batch_size, count) // ways)
     source, vocabulary = task.held_out, task.held_out.vocabulary
     samplers = {
         t: held_out_sampler(model, config, t, vocabulary) for t in (0.0, config.temperature)

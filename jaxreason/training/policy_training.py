@@ -16,6 +16,7 @@ from jaxreason.sharding.mesh import BATCH_AXES
 from jaxreason.training.clock import Clock
 from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.held_out import Watch, held_out_rewards
+from jaxreason.training.left_out import with_numbers
 from jaxreason.training.loop import TrainResult
 from jaxreason.training.policy_program import ReinforcementBuilder
 from jaxreason.training.post_training import (
@@ -90,8 +91,13 @@ class PolicyTraining(PostTraining):
         del run, task
         return None, None
 
+    def left_out(self, task: Task, progress: bool) -> Mapping[str, float]:
+        """Tells how many problems are not asked; the same for every evaluation. A hook."""
+        del task, progress
+        return {}
+
     def begin(self, run: Path, config_json: Mapping[str, Any]) -> None:
-        """Called when nothing is left to refuse, before the first step; a hook."""
+        """Called when nothing is left to refuse, before the base is loaded; a hook."""
 
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
         """Train in a run directory, or go on with what is there.
@@ -102,24 +108,25 @@ class PolicyTraining(PostTraining):
             FailureError: see `training.loop.train`; no base run.
         """
         check_run_directory(run_directory, self.train.tensorboard)
-        base = self.load_base()
         mesh = self.device_mesh()
         self.check_rows(mesh)
         clock, rollout = Clock(), self.rollout
-        task = self.task(base)
+        # Tokenizer and data first: the weights may take minutes to read.
+        task = self.task(self.described())
+        problems, held_out = self.asked(task)
+        rows = rollout.prompts * rollout.oversample
+        PromptStream(problems, rows, self.train.seed)  # refuses too few at once
+        left_out = self.left_out(task, progress)
+        config_json = {**self.as_json(), "origin": origin_json(self.base)}
+        self.begin(as_path(run_directory), config_json)
+        base = self.load_base()
         params = self.initial_params(base)
         on_rollout, on_held_out = self.watches(as_path(run_directory), task)
         build = ReinforcementBuilder(self, base, params, mesh, clock, task, on_rollout)
-        problems, held_out = self.asked(task)
         stream = PromptStream(
-            problems,
-            rollout.prompts * rollout.oversample,
-            self.train.seed,
-            fingerprint(base.params),
-            task.identity,
+            problems, rows, self.train.seed, fingerprint(base.params), task.identity
         )
-        config_json = {**self.as_json(), "origin": origin_json(self.base)}
-        self.begin(as_path(run_directory), config_json)
+        evaluate = held_out_rewards(base.model, task, rollout, held_out, mesh, watch=on_held_out)
         return run_program(
             run_directory,
             build.program(),
@@ -127,9 +134,7 @@ class PolicyTraining(PostTraining):
             train_config=self.train,
             batches=stream,
             config_json=config_json,
-            evaluate_fn=held_out_rewards(
-                base.model, task, rollout, held_out, mesh, watch=on_held_out
-            ),
+            evaluate_fn=with_numbers(evaluate, lambda: left_out),
             clock=clock,
             updates_per_step=rollout.epochs * rollout.minibatches,
             evaluate_at_start=True,

@@ -129,6 +129,17 @@ class PostTraining:
             shapes = _in_dtype(shapes, experiment.params_dtype)
         return Run(experiment, model, shapes, 0)
 
+    def described(self) -> Run:
+        """As `base_shapes`, of a base that can be loaded: for what is checked before it is.
+
+        Raises:
+            InputError: as `base_shapes`.
+            FailureError: it is no run directory and no published folder.
+        """
+        if self.base:
+            read_config(self.base)
+        return self.base_shapes()
+
     def device_mesh(self) -> Mesh | None:
         """The mesh over all devices; None on a single one."""
         shape = self.mesh.shape(jax.device_count())

@@ -1,7 +1,6 @@
 """Preference learning of a language model from a file of preferences."""
 
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,6 +27,7 @@ from jaxreason.training.language.evaluation import (
     prompts_of,
     with_answers,
 )
+from jaxreason.training.left_out import named, say, with_numbers
 from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.parts import TrainingParts, next_token_shapes
 from jaxreason.training.post_training import origin_json
@@ -129,25 +129,29 @@ class LanguagePreference(LanguagePostTraining, PreferenceMethod):
         check_run_directory(run_directory, self.train.tensorboard)
         run, mesh = as_path(run_directory), self.device_mesh()
         self.check_rows(mesh)
-        base = self.load_base()
-        tokenizer = self.open_tokenizer(base.model)
+        # Tokenizer and data first: the weights may take minutes to read.
+        tokenizer = self.open_tokenizer(self.described().model)
         train_records, held_out = self.records()
-        say = _sayer(progress)
-        arrays = self._encoded("data", train_records, tokenizer, say)
-        others = self._encoded("held-out data", held_out, tokenizer, say)
+        arrays, left_out = self._encoded("data", train_records, tokenizer, progress)
+        others, _ = self._encoded("held-out data", held_out, tokenizer, progress)
+        share = data_share(mesh)
+        ordered = self.train.seed, share.index, share.count
+        few = {"tokens": arrays["tokens"][: self.batch_size]}
+        StoredBatches(few, self.batch_size, *ordered)  # refuses too few at once
         config = {**self.as_json(), "origin": origin_json(self.base)}
         self.begin(run, config)
+        base = self.load_base()
         params = self.initial_params(base)
         parts = self.parts_for(
             base, params, self.shapes(arrays), balanced_weight(arrays, self.undesirable_weight)
         )
         if METHODS[self.method].reference:
-            self._with_reference(run, base, params, arrays, others, mesh, say)
-        share = data_share(mesh)
-        batches = StoredBatches(arrays, self.batch_size, self.train.seed, share.index, share.count)
-        evaluate = held_out_loss(
+            self._with_reference(run, base, params, arrays, others, mesh, progress)
+        batches = StoredBatches(arrays, self.batch_size, *ordered)
+        losses = held_out_loss(
             parts.objective, lambda: whole_batches(others, self.batch_size), mesh
         )
+        evaluate = with_numbers(losses, lambda: left_out)
         return train(
             run,
             objective=parts.objective,
@@ -201,18 +205,21 @@ class LanguagePreference(LanguagePostTraining, PreferenceMethod):
             for name, x in arrays.items()
         }
 
-    def _encoded(self, name: str, records: Any, tokenizer: PretrainedTokenizer, say: Any) -> Arrays:
-        found = pair_arrays(
-            records,
-            tokenizer,
-            self.length,
-            template=self.template,
-            overflow=self.overflow,
-            seed=self.train.seed,
+    def _encoded(
+        self, name: str, records: Any, tokenizer: PretrainedTokenizer, progress: bool
+    ) -> tuple[Arrays, dict[str, float]]:
+        """The pairs, and how many were too long; tells the latter."""
+        options = {"overflow": self.overflow, "seed": self.train.seed}
+        found = named(
+            name,
+            lambda: pair_arrays(records, tokenizer, self.length, template=self.template, **options),
         )
-        counts = ", ".join(f"{value} {what}" for what, value in found.summary.items() if value)
-        say(f"{name}: {counts}; {found.arrays['tokens'].shape[-1]} tokens a row")
-        return found.arrays
+        counts = ", ".join(f"{value} {what}" for what, value in found.summary.items())
+        width = found.arrays["tokens"].shape[-1]
+        say(f"{name}: {counts} (length {self.length}); {width} tokens a row", progress)
+        return found.arrays, {
+            f"data_{what}": float(found.summary[what]) for what in ("dropped", "truncated")
+        }
 
     def _with_reference(
         self,
@@ -222,7 +229,7 @@ class LanguagePreference(LanguagePostTraining, PreferenceMethod):
         arrays: Arrays,
         others: Arrays,
         mesh: Mesh | None,
-        say: Any,
+        progress: bool,
     ) -> None:
         """Adds `reference_log_probabilities` to both, computed or as kept in the run."""
         identity = json.loads(
@@ -249,7 +256,7 @@ class LanguagePreference(LanguagePostTraining, PreferenceMethod):
                     "start a new run"
                 )
         for name, part in parts.items():
-            say(f"scoring {len(part['tokens'])} pairs with the reference ({name})")
+            say(f"scoring {len(part['tokens'])} pairs with the reference ({name})", progress)
             part["reference_log_probabilities"] = reference_log_probabilities(
                 base.model, params, part, self.batch_size, self.loss_chunk or None, mesh
             )
@@ -289,11 +296,3 @@ def whole_batches(arrays: Arrays, rows: int) -> list[Arrays]:
             batch[name] = np.concatenate([x, filler])
         found.append(batch)
     return found
-
-
-def _sayer(progress: bool) -> Any:
-    def say(line: str) -> None:
-        if progress and jax.process_index() == 0:
-            print(line, file=sys.stderr)
-
-    return say

@@ -75,6 +75,16 @@ class Problems:
         """Prompts left out for being too long."""
         return self._source.dropped
 
+    @property
+    def truncated(self) -> int:
+        """Prompts whose beginning was cut off."""
+        return self._source.truncated
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many are `kept`, and of how many too long ones this was not so."""
+        return {"kept": len(self), "dropped": self.dropped, "truncated": self.truncated}
+
     def problem(self, index: int) -> Asked:
         """The prompt with its record."""
         return Asked(self._source[index]["tokens"], self._source.problem(index))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from jaxreason.training.held_out import Watch
 from jaxreason.training.language.base import LanguagePostTraining
 from jaxreason.training.language.completions import CompletionFiles
 from jaxreason.training.language.problems import AnswerReward, Problems, PromptVocabulary
+from jaxreason.training.left_out import counted, named, say
 from jaxreason.training.policy_training import PolicyTraining
 from jaxreason.training.prompt_rows import Buckets, Task
 from jaxreason.training.reinforcement import RolloutWatch
@@ -117,16 +119,16 @@ class LanguageReinforcement(LanguagePostTraining, PolicyTraining):
         """The prompts, encoded, and their verifier."""
         tokenizer = self.open_tokenizer(base.model)
         reward = self.reward(tokenizer)
-        trained, held_out = (
-            Problems(
-                part,
-                tokenizer,
-                length=self.prompt_tokens,
-                template=self.template,
-                overflow=self.overflow,
-            )
-            for part in self.records()
+        ask = partial(
+            Problems,
+            tokenizer=tokenizer,
+            length=self.prompt_tokens,
+            template=self.template,
+            overflow=self.overflow,
         )
+        records, others = self.records()
+        trained = named("data", lambda: ask(records))
+        held_out = named("held-out data", lambda: ask(others))
         if isinstance(reward, AnswerReward):
             trained.check_answers()
             held_out.check_answers()
@@ -135,6 +137,16 @@ class LanguageReinforcement(LanguagePostTraining, PolicyTraining):
     def asked(self, task: Task) -> tuple[int, int]:
         """All prompts that are not too long."""
         return len(task.source), len(task.held_out)
+
+    def left_out(self, task: Task, progress: bool) -> dict[str, float]:
+        """Tells how many prompts are too long."""
+        for name, problems in (("data", task.source), ("held-out data", task.held_out)):
+            after = f"prompt_tokens {self.prompt_tokens}"
+            say(counted(name, problems.counts, "prompts", after), progress)
+        return {
+            "prompts_dropped": float(task.source.dropped),
+            "prompts_truncated": float(task.source.truncated),
+        }
 
     def watches(self, run: Path, task: Task) -> tuple[RolloutWatch | None, Watch | None]:
         """Completions are written as text."""

@@ -1,7 +1,6 @@
 """Supervised fine-tuning of a language model on conversations or texts."""
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,6 +24,14 @@ from jaxreason.training.language.evaluation import (
     prompts_of,
     with_answers,
     with_perplexity,
+)
+from jaxreason.training.left_out import (
+    CountedBatches,
+    counted,
+    named,
+    say,
+    too_long,
+    with_numbers,
 )
 from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.parts import TrainingParts, next_token_shapes
@@ -81,6 +88,23 @@ class LanguageSupervised(LanguagePostTraining):
             raise InputError(f"learn is {self.learn!r}; expected 'all' or 'last'")
         if self.shown_tokens < 1:
             raise InputError(f"shown_tokens is {self.shown_tokens}; it must be at least 1")
+        self._check_unused()
+
+    def _check_unused(self) -> None:
+        """Refuse fields that would change nothing."""
+        turns = any(config.kind == "chat" for config in (self.data, *self.mixed_with))
+        if self.template == "plain" and not turns:
+            raise InputError(
+                "template is 'plain', but data.kind is 'text', which has no turns; leave it 'chat'"
+            )
+        reasons = {
+            "data.kind is 'text', which has no turns": not turns,
+            "template is 'plain', which has a single answer": self.template == "plain",
+            "batch.loss_on is 'all', which learns everything": self.batch.loss_on == "all",
+        }
+        for reason, holds in reasons.items():
+            if self.learn == "last" and holds:
+                raise InputError(f"learn is 'last', but {reason}; leave it 'all'")
 
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
         """Train in a run directory, or go on with what is there.
@@ -96,31 +120,29 @@ class LanguageSupervised(LanguagePostTraining):
         e = with_streams(self, run_directory, share.count)
         check_streams(e.batch.streams, share.count)
         batch = run_batch(e, mesh)
-        base = e.load_base()
-        tokenizer = e.open_tokenizer(base.model)
+        # Tokenizer and data first: the weights may take minutes to read.
+        tokenizer = e.open_tokenizer(e.described().model)
         records, held_out = e.records()
+        source = e.source(records, tokenizer)
+        batches = CountedBatches(
+            training_batches(
+                source,
+                pad_id=tokenizer.pad,
+                share_index=share.index,
+                share_count=share.count,
+                **_fields(batch),
+            )
+        )
+        say(too_long("data", source, batch.length, batch.overflow), progress)
+        evaluated = e.held_out_batches(held_out, tokenizer, progress)
+        prompts = prompts_of(held_out, e.shown, tokenizer, e.template, e.batch.length)
         config = {**e.as_json(), "origin": origin_json(e.base)}
         e.begin(run, config)
+        base = e.load_base()
         params = e.initial_params(base)
         parts = e.parts_for(base, params, mesh)
-        batches = training_batches(
-            e.source(records, tokenizer),
-            pad_id=tokenizer.pad,
-            share_index=share.index,
-            share_count=share.count,
-            **_fields(batch),
-        )
-
-        def evaluated() -> Iterable[Any]:
-            # Every process makes all rows, so the numbers do not depend on how many there are.
-            whole = replace(
-                e.batch, packing="packed", buckets=None, epochs=1, streams=1, overflow="drop"
-            )
-            found = e.source(held_out, tokenizer)
-            return training_batches(found, pad_id=tokenizer.pad, **_fields(whole))
-
-        evaluate = with_perplexity(held_out_loss(parts.objective, evaluated, mesh))
-        prompts = prompts_of(held_out, e.shown, tokenizer, e.template, e.batch.length)
+        losses = with_perplexity(held_out_loss(parts.objective, lambda: evaluated, mesh))
+        evaluate = with_numbers(losses, batches.numbers)
         files = CompletionFiles(run, tokenizer, e.shown, 0)
         return train(
             run,
@@ -143,6 +165,28 @@ class LanguageSupervised(LanguagePostTraining):
     def source(self, records: Any, tokenizer: PretrainedTokenizer) -> Any:
         """The records as examples."""
         return language_source(records, tokenizer, template=self.template, learn=self.learn)
+
+    def held_out_batches(
+        self, records: Any, tokenizer: PretrainedTokenizer, progress: bool
+    ) -> list[Any]:
+        """All of the held-out records; too long ones are treated as in training, and told.
+
+        Raises:
+            InputError: one that is too long where training refuses such, or none is left.
+        """
+        # Every process makes all rows, so the numbers do not depend on how many there are.
+        whole = replace(self.batch, packing="packed", buckets=None, epochs=1, streams=1)
+        stream = iter(
+            training_batches(
+                self.source(records, tokenizer), pad_id=tokenizer.pad, prefetch=0, **_fields(whole)
+            )
+        )
+        found = named("held-out data", lambda: list(stream))
+        kept = len(records) - stream.dropped
+        counts = {"kept": kept, "dropped": stream.dropped, "truncated": stream.truncated}
+        after = f"batch.length {self.batch.length}"
+        say(counted("held-out data", counts, "examples", after), progress)
+        return found
 
     def parts(self, mesh: Mesh | None) -> TrainingParts:
         """What a run on this mesh compiles; needs no data."""
