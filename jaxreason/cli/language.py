@@ -114,7 +114,7 @@ def answer(arguments: Any) -> str:
     sampler = autoregressive(
         loaded.model,
         max_new_tokens=arguments.length,
-        eos=tokenizer.stops,
+        eos=tokenizer.stops_for("plain" if arguments.plain else "chat"),
         pad=tokenizer.pad,
         temperature=arguments.temperature,
     )

@@ -145,7 +145,7 @@ def _ask(
     sampler = autoregressive(
         run.model,
         max_new_tokens=settings.max_new_tokens,
-        eos=tokenizer.stops,
+        eos=problems.vocabulary.eos,
         pad=tokenizer.pad,
         temperature=temperature,
         samples=samples,

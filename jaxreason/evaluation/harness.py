@@ -128,7 +128,7 @@ class HarnessModel:
         requests: Sequence[tuple[str, Mapping[str, Any]]],
         on_done: Callable[[int], None] | None = None,
     ) -> list[str]:
-        """The text that follows each context, up to what the request says.
+        """The text that follows each context, up to what the request says or the end of a turn.
 
         Args:
             requests: contexts, and what `generation_settings` knows.
@@ -190,7 +190,7 @@ class HarnessModel:
         model, params, known = self.run.model, self.run.params, self.run.experiment
         if not self.diffusion:
             return continue_texts(
-                model, params, prompts, wanted, stops=self.tokenizer.stops, **shared
+                model, params, prompts, wanted, stops=self.tokenizer.chat_stops, **shared
             )
         asked = self.settings.diffusion
         ids = {"mask_id": known.mask, "eos": known.eos, "eot": known.eot}

@@ -13,7 +13,7 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.paths import as_path
 from jaxreason.tokens import tokenizer_files as files
 from jaxreason.tokens.chat_template import DATE, JinjaTemplate, Message, Rendered
-from jaxreason.tokens.training_chat import TrainingChat, encode_training_chat
+from jaxreason.tokens.training_chat import TrainingChat, encode_training_chat, turn_ends
 
 _COPIED = (files.TOKENIZER, files.CONFIG, files.SPECIAL, files.TEMPLATE, files.GENERATION)
 
@@ -33,7 +33,9 @@ class PretrainedTokenizer:
         size: number of ids, added tokens included. A model may have more.
         special: the named special tokens as texts, such as `bos_token`; templates see them.
         bos, eos: their ids, None if the tokenizer has none.
-        stops: every id that ends a generation: eos, and those of generation_config.json.
+        stops: every id that ends a generation as the files say: eos, and those of
+            generation_config.json. Base models with a chat template often lack the one that ends
+            a turn; see `chat_stops`.
         templates: the chat templates by name.
 
     Raises:
@@ -71,6 +73,18 @@ class PretrainedTokenizer:
         raise InputError(f"the tokenizer of {str(self.folder)!r} has no pad, unk or eos token")
 
     @cached_property
+    def chat_stops(self) -> tuple[int, ...]:
+        """Every id that ends an answer in a conversation: `stops`, and the special tokens that the
+        chat template writes right after an answer.
+        """
+        ends = turn_ends(self) if "default" in self.templates else ()
+        return tuple(dict.fromkeys((*self.stops, *ends)))
+
+    def stops_for(self, template: str) -> tuple[int, ...]:
+        """`chat_stops` for "chat", `stops` for anything else."""
+        return self.chat_stops if template == "chat" else self.stops
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """Size, date and hashes; differs where ids or rendered texts may differ."""
         parts = {
@@ -95,6 +109,11 @@ class PretrainedTokenizer:
         if number is None:
             raise InputError(f"token {token!r} is not in the tokenizer of {str(self.folder)!r}")
         return int(number)
+
+    def is_special(self, number: int) -> bool:
+        """Whether an id is that of a special token, which `decode` leaves out."""
+        token = self._tokenizer.get_added_tokens_decoder().get(number)
+        return token is not None and bool(token.special)
 
     def encode(self, text: str, special: bool = False) -> np.ndarray:
         """Ids of a text, int32 [n]; special tokens that it spells are single ids.

@@ -16,6 +16,8 @@ from jaxreason.tokens.chat_template import Message, Rendered
 
 LEARN = ("all", "last")
 
+_ANSWER = "forty-two-exactly"
+
 Spans = list[tuple[int, int]]
 
 
@@ -31,11 +33,19 @@ class TrainingChat(NamedTuple):
     assistant: np.ndarray
 
 
+class EndTokenizer(Protocol):
+    """What is needed to find what ends a turn; see `PretrainedTokenizer`."""
+
+    def rendered(self, messages: Sequence[Message]) -> Rendered: ...  # noqa: D102
+    def encode(self, text: str) -> np.ndarray: ...  # noqa: D102
+    def is_special(self, number: int) -> bool: ...  # noqa: D102
+
+
 class ChatTokenizer(Protocol):
     """What is needed of a tokenizer; see `PretrainedTokenizer`."""
 
     @property
-    def stops(self) -> tuple[int, ...]: ...  # noqa: D102
+    def chat_stops(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def templates(self) -> Mapping[str, Any]: ...  # noqa: D102
     def rendered(self, messages: Sequence[Message], **options: Any) -> Rendered: ...  # noqa: D102
@@ -49,7 +59,7 @@ def encode_training_chat(
 
     A token that begins before a part and ends inside it belongs to the part, as in transformers.
     Without marks, what follows the last stop token of a part (the line break between turns) does
-    not.
+    not; a part without any is learnt whole.
 
     Raises:
         InputError: `learn` is unknown; no message is the assistant's; the template refuses, or
@@ -74,9 +84,33 @@ def encode_training_chat(
     for start, end in spans:
         first, last = _tokens_of(encoding, start, end)
         if not marked:
-            last = _up_to_stop(tokens, first, last, tokenizer.stops)
+            last = _up_to_stop(tokens, first, last, tokenizer.chat_stops)
         assistant[first:last] = True
     return TrainingChat(tokens, assistant)
+
+
+def turn_ends(tokenizer: EndTokenizer) -> tuple[int, ...]:
+    """The special tokens that the chat template writes right after an assistant's answer, at the
+    end of a conversation and before a further question, white space between them aside.
+
+    None where the template refuses such conversations or does not keep the answer's text, or
+    where an ordinary token follows.
+
+    Raises:
+        FailureError: the template cannot be rendered.
+    """
+    asked = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": _ANSWER}]
+    found: list[int] = []
+    for messages in (asked, [*asked, {"role": "user", "content": "And?"}]):
+        try:
+            text = tokenizer.rendered(messages).text
+        except InputError:
+            continue
+        before, _, after = text.partition(_ANSWER)
+        ids = tokenizer.encode(after.lstrip()).tolist() if before else []
+        if ids and tokenizer.is_special(ids[0]):
+            found.append(ids[0])
+    return tuple(dict.fromkeys(found))
 
 
 def _span(

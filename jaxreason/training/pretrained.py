@@ -1,5 +1,6 @@
 """Folders of published weights as the start of training, and the tokenizers that belong to them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.llada import llada_places
 from jaxreason.models.places import Place, check_places
 from jaxreason.paths import as_path, is_local, remove_tree
+from jaxreason.tokens.tokenizer_files import GENERATION, read_json
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params
 from jaxreason.weights.config_fields import read_document
@@ -201,7 +203,7 @@ def tokenizer_texts(path: str | Path) -> dict[str, bytes]:
         raise FailureError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
-def keep_tokenizer(base: str | Path, run_directory: str | Path) -> None:
+def keep_tokenizer(base: str | Path, run_directory: str | Path, *, chat: bool = False) -> None:
     """Copies the tokenizer of a base into `tokenizer/` of a run, so that the run stands alone.
 
     Without a tokenizer in the base nothing happens. It appears complete or not at all (in an
@@ -210,6 +212,8 @@ def keep_tokenizer(base: str | Path, run_directory: str | Path) -> None:
     Args:
         base: a published folder or a run directory.
         run_directory: of the run; made if it is not there.
+        chat: the run learns conversations: its generation_config.json also names the tokens that
+            end a turn, which base models often lack.
 
     Raises:
         InputError: the run has kept another tokenizer, so that its ids mean something else.
@@ -219,6 +223,8 @@ def keep_tokenizer(base: str | Path, run_directory: str | Path) -> None:
     place = as_path(run_directory) / "tokenizer"
     if not texts:
         return
+    if chat and (more := _chat_generation(base)):
+        texts = more | {name: text for name, text in texts.items() if name not in more}
     if place.is_dir():
         # What the run has is complete. Only these two decide what ids mean.
         for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -231,6 +237,16 @@ def keep_tokenizer(base: str | Path, run_directory: str | Path) -> None:
         return
     if jax.process_index() == 0:
         write_files(place, texts)
+
+
+def _chat_generation(base: str | Path) -> dict[str, bytes]:
+    """generation_config.json with all that ends an answer; nothing if it says so already."""
+    tokenizer = tokenizer_of(base)
+    if tokenizer is None or tokenizer.chat_stops == tokenizer.stops:
+        return {}
+    settings = read_json(tokenizer.folder / GENERATION)
+    settings["eos_token_id"] = list(tokenizer.chat_stops)
+    return {GENERATION: (json.dumps(settings, indent=2) + "\n").encode()}
 
 
 def write_files(folder: Path, texts: Mapping[str, bytes]) -> None:

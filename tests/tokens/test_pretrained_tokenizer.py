@@ -81,6 +81,45 @@ def test_every_id_that_ends_a_generation_is_a_stop(tmp_path, given, more):
     assert PretrainedTokenizer(tmp_path).stops == (297, *more)
 
 
+@pytest.mark.parametrize(
+    ("style", "ends"),
+    [("qwen", "<|im_end|>"), ("generation", "<|im_end|>"), ("llama3", "<|eot_id|>"), ("none", "")],
+)
+def test_what_the_template_ends_a_turn_with_ends_a_generation_in_chats(tmp_path, style, ends):
+    eos = "<|end_of_text|>" if style == "llama3" else "<|endoftext|>"  # as base models have it
+    tokenizer = changed(tmp_path, style, eos_token=eos)
+    assert tokenizer.stops == tokenizer.stops_for("plain") == (tokenizer.id(eos),)
+    more = (tokenizer.id(ends),) if ends else ()
+    assert tokenizer.chat_stops == tokenizer.stops_for("chat") == (tokenizer.id(eos), *more)
+
+
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [
+        ("{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}", ["<|im_start|>"]),
+        ("{% for m in messages %}{{ m.content }} \n<|im_end|>{% endfor %}", ["<|im_end|>"]),
+        ("{% for m in messages %}{{ m.content }}<tool_call>{% endfor %}", []),
+        ("{% for m in messages %}{{ m.content }}.<|im_end|>{% endfor %}", []),
+        ("{% for m in messages %}{{ m.role }}<|im_end|>{% endfor %}", []),
+        ("{{ raise_exception('only tools') }}", []),
+    ],
+)
+def test_only_a_special_token_right_after_the_answer_ends_it(tmp_path, template, ends):
+    changed(tmp_path, eos_token="<|endoftext|>")
+    (tmp_path / "chat_template.jinja").write_text(template)
+    tokenizer = PretrainedTokenizer(tmp_path)
+    assert tokenizer.chat_stops == (tokenizer.eos, *map(tokenizer.id, ends))
+
+
+def test_nothing_after_the_end_of_a_turn_is_learnt(tmp_path):
+    tokenizer = changed(tmp_path, eos_token="<|endoftext|>")
+    tokens, assistant = tokenizer.encode_training_chat(golden_chats.CHATS["turns"])
+    after = np.flatnonzero(tokens == tokenizer.id("<|im_end|>"))[1:] + 1
+    assert assistant[after - 1].any()
+    assert not assistant[after[after < len(tokens)]].any()
+    assert not assistant[-1]  # the line break
+
+
 def test_tokens_as_objects_in_older_files(tmp_path):
     eos = {"__type": "AddedToken", "content": "<|im_end|>", "lstrip": False, "rstrip": False}
     assert changed(tmp_path, eos_token=eos).eos == 297

@@ -201,6 +201,25 @@ def test_a_run_keeps_the_tokenizer_and_refuses_another(folders, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_run_of_chats_keeps_what_ends_a_turn_up_to_its_export(folders, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(folders / "qwen2", base)
+    document = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(
+        json.dumps(document | {"eos_token": "<|endoftext|>"})
+    )
+    (base / "generation_config.json").write_text('{"eos_token_id": 295, "max_new_tokens": 9}')
+    keep_tokenizer(base, tmp_path / "plain")
+    assert tokenizer_of(tmp_path / "plain").stops == (295,)
+    keep_tokenizer(base, tmp_path / "chat", chat=True)
+    assert tokenizer_of(tmp_path / "chat").stops == (295, 297)
+    keep_tokenizer(base, tmp_path / "chat", chat=True)
+    save_run(tmp_path / "chat", {"kind": "x", "origin": origin_json(base)}, load_run(base).params)
+    export_run(tmp_path / "chat", tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert said == {"eos_token_id": [295, 297], "max_new_tokens": 9}
+
+
 def test_half_precision_is_widened_which_changes_no_value(tmp_path):
     tiny_models.write_tiny_model(tmp_path / "a", "llama", dtype="float16")
     run = load_run(tmp_path / "a")

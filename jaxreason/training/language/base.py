@@ -155,7 +155,7 @@ class LanguagePostTraining(PostTraining):
                 f"the tokenizer of {folder} has {found.size} ids, the model of {self.base} only "
                 f"{size}; expected its own tokenizer"
             )
-        if not found.stops:
+        if not found.stops_for(self.template):
             raise InputError(f"the tokenizer of {folder} has no eos token, with which answers end")
         return found
 
@@ -166,7 +166,7 @@ class LanguagePostTraining(PostTraining):
         if jax.process_index() == 0:
             with claim(run):
                 pass
-        keep_tokenizer(self.tokenizer or self.base, run)
+        keep_tokenizer(self.tokenizer or self.base, run, chat=self.template == "chat")
 
 
 class Part(Sequence[Any]):

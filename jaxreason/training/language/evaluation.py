@@ -78,6 +78,7 @@ def with_answers(
     max_new_tokens: int,
     mesh: Mesh | None,
     files: CompletionFiles,
+    template: str,
 ) -> Evaluation:
     """Besides, answers prompts greedily and has them written as text.
 
@@ -89,6 +90,7 @@ def with_answers(
         max_new_tokens: limit of an answer.
         mesh: devices; None for one.
         files: where the answers go.
+        template: that of the prompts, "chat" or "plain"; decides which ids end an answer.
     """
     if not prompts:
         return evaluate
@@ -101,7 +103,7 @@ def with_answers(
     sampler = autoregressive(
         model,
         max_new_tokens=max_new_tokens,
-        eos=tokenizer.stops,
+        eos=tokenizer.stops_for(template),
         pad=tokenizer.pad,
         temperature=0,
     )

@@ -277,7 +277,7 @@ class LanguagePreference(LanguagePostTraining, PreferenceMethod):
         prompts = prompts_of(records, self.shown, tokenizer, self.template, self.length)
         files = CompletionFiles(run, tokenizer, self.shown, 0)
         return with_answers(
-            evaluate, base.model, tokenizer, prompts, self.shown_tokens, mesh, files
+            evaluate, base.model, tokenizer, prompts, self.shown_tokens, mesh, files, self.template
         )
 
 

@@ -60,7 +60,7 @@ class Problems:
             records, tokenizer, length, template=template, overflow=overflow
         )
         self.tokenizer = tokenizer
-        self.vocabulary = PromptVocabulary(tokenizer.pad, tokenizer.stops)
+        self.vocabulary = PromptVocabulary(tokenizer.pad, tokenizer.stops_for(template))
 
     def __len__(self) -> int:
         return len(self._source)

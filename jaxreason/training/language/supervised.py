@@ -153,7 +153,7 @@ class LanguageSupervised(LanguagePostTraining):
             initial_params=params,
             mesh=mesh,
             evaluate_fn=with_answers(
-                evaluate, base.model, tokenizer, prompts, e.shown_tokens, mesh, files
+                evaluate, base.model, tokenizer, prompts, e.shown_tokens, mesh, files, e.template
             ),
             evaluate_at_start=True,
             config_json=config,
