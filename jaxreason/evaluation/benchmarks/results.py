@@ -5,8 +5,12 @@ The document of NAME.json:
     schema        year and month of this layout
     benchmark     its name; setting: that of the setting
     complete      whether every question that was asked for is answered
-    identity      what answers depend on: {benchmark, settings, changed, data, examples, run, step,
-                  seed, draws}; answers are only added to those of the same identity
+    identity      what answers depend on; answers are only added to those of the same identity:
+                  {benchmark, settings, changed}; digests of the files (data, examples) and of all
+                  prompts as the model is given them (prompts); {run, step}, digests of the model's
+                  shape (model) and of all its weights (weights); the tokenizer's own identity;
+                  {max_length, thinking, seed}; draws: masks per choice; group: questions that are
+                  sampled together, 0 at temperature 0
     count         questions answered; available: questions of the file
     metrics       metric to share {value, standard_error, n, successes, clusters}; the first is the
                   headline
@@ -30,7 +34,6 @@ from jaxreason.errors import FailureError, InputError, disk_errors
 from jaxreason.paths import as_path, is_local
 
 SCHEMA = "26.1"
-_IDENTITY = ("benchmark", "settings", "changed", "data", "examples", "run", "step", "seed", "draws")
 
 
 class AnswerFiles:
@@ -86,8 +89,9 @@ class AnswerFiles:
         return self.document
 
     def _check(self, before: Mapping[str, Any]) -> None:
-        for field in _IDENTITY:
-            there, here = before.get(field), json.loads(json.dumps(self.identity[field]))
+        identity = json.loads(json.dumps(self.identity))
+        for field in (*identity, *(name for name in before if name not in identity)):
+            there, here = before.get(field), identity.get(field)
             if there != here:
                 shown = _difference(there, here)
                 raise InputError(

@@ -12,6 +12,7 @@ import jax
 from jaxreason.errors import FailureError, InputError
 from jaxreason.evaluation.benchmarks.asking import Asked, ask
 from jaxreason.evaluation.benchmarks.judging import judged_answers, summarise
+from jaxreason.evaluation.benchmarks.prompts import PROMPTS
 from jaxreason.evaluation.benchmarks.questions import Question, Questions, read_questions
 from jaxreason.evaluation.benchmarks.results import AnswerFiles, read_object
 from jaxreason.evaluation.benchmarks.scoring import score
@@ -19,6 +20,7 @@ from jaxreason.evaluation.benchmarks.settings import Setting
 from jaxreason.evaluation.environment import environment
 from jaxreason.evaluation.harness import HarnessModel, HarnessSettings, load_harness
 from jaxreason.evaluation.harness_diffusion_text import DiffusionSettings
+from jaxreason.evaluation.identity import digest, model_identity
 from jaxreason.paths import as_path
 from jaxreason.sharding.mesh import MeshConfig, make_mesh
 
@@ -73,6 +75,11 @@ class BenchmarkRequest:
             )
         if self.examples and not setting.needs_examples:
             raise InputError(f"examples is {self.examples!r}, but {words} takes none from a file")
+        if self.thinking is not None and not PROMPTS[setting.prompt].chat:
+            raise InputError(
+                f"thinking is {self.thinking}, but {words} does not use the chat template, which "
+                "alone knows of it"
+            )
 
 
 def run_benchmark(
@@ -119,8 +126,11 @@ def run_benchmark(
         score(metric, ["0"], ["#### 0"])  # its library may be missing
     model = load_model(path, request, step=step, tokenizer=tokenizer, fsdp=fsdp)
     questions = data.questions[: request.limit or None]
-    asked = ask(setting, questions, examples.questions, model.render)
-    identity = _identity(path, request, model, (data.digest, examples.digest), out is None)
+    # All of them, whatever the limit is, so that it may be raised later.
+    every = ask(setting, data.questions, examples.questions, model.render)
+    asked = every[: len(questions)]
+    identity = {"data": data.digest, "examples": examples.digest}
+    identity |= _identity(path, request, model, every, out is None)
     files = AnswerFiles(folder, name or f"{setting.benchmark}-{setting.name}", identity)
     more = {
         "available": len(data.questions),
@@ -137,7 +147,7 @@ def _identity(
     path: str | Path,
     request: BenchmarkRequest,
     model: HarnessModel,
-    digests: tuple[str, str],
+    asked: Sequence[Asked],
     inside: bool,
 ) -> dict[str, Any]:
     """What answers depend on; `inside` says that they lie in the run directory itself."""
@@ -146,11 +156,15 @@ def _identity(
         "benchmark": setting.benchmark,
         "settings": asdict(setting),
         "changed": list(request.changed),
-        "data": digests[0],
-        "examples": digests[1],
         "run": where.name if inside else str(where),  # a run directory may be moved
-        "step": model.run.step,
+        **model_identity(model.run),
+        "tokenizer": model.tokenizer.identity,
+        "max_length": model.rules.max_length,
+        "thinking": request.thinking,
+        "prompts": digest(asked),
         "seed": request.seed,
+        # Sampled answers depend on where their group begins.
+        "group": GROUP * request.batch_size if setting.temperature else 0,
         "draws": request.draws if model.diffusion and not setting.generates else 0,
     }
 
@@ -167,8 +181,7 @@ def _answer_all(
 ) -> list[dict[str, Any]]:
     """The answers to all questions: those in the files, and the others as they come."""
     setting, group = request.setting, GROUP * request.batch_size
-    # Sampled answers depend on where their group begins.
-    answers = files.resume(restart, 1 if setting.temperature == 0 else group)
+    answers = files.resume(restart, files.identity["group"] or 1)
     files.write(summarise(setting, files.identity, answers, False) | more)
     while len(answers) < len(questions):
         tell(setting.benchmark, len(answers), len(questions))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from benchmark_files import GSM8K, MATH500, write_lines, write_mmlu
@@ -79,7 +80,8 @@ def request(files, **more):
     setting = find_setting("gsm8k").with_changes(shots=1, new_tokens=8)
     examples, changed = str(files / "train.jsonl"), ("shots", "new_tokens")
     known = {"batch_size": 4, "changed": changed, "examples": examples}
-    return BenchmarkRequest(setting, str(files / "gsm8k.jsonl"), **{**known, **more})
+    known["data"] = str(files / "gsm8k.jsonl")
+    return BenchmarkRequest(setting, **{**known, **more})
 
 
 def test_a_stopped_benchmark_goes_on_where_it_was(files, answered, tmp_path, monkeypatch):
@@ -109,6 +111,8 @@ def test_a_stopped_benchmark_goes_on_where_it_was(files, answered, tmp_path, mon
     assert again["metrics"] == document["metrics"]
     assert path == out / "gsm8k-lm-eval.json"
     assert (out / "gsm8k-lm-eval.jsonl").read_text() == whole
+    fewer, _ = run_benchmark(files / "qwen", request(files, limit=5), out=out)
+    assert (fewer["count"], len(asked)) == (5, 1)  # a limit may change, and nothing is asked
 
 
 def test_sampled_answers_are_kept_in_whole_groups(answered, tmp_path):
@@ -134,6 +138,53 @@ def test_answers_of_other_settings_are_not_added_to(files, answered, command, ca
     with pytest.raises(FailureError, match=r"broken\.json cannot be read"):
         read_results(answered)
     (answered / "broken.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("field", "more"),
+    [
+        ("max_length", {"max_length": 48}),
+        ("seed", {"seed": 3}),
+        ("data", {"data": "others.jsonl"}),
+        ("tokenizer", {"tokenizer": "llada"}),
+        ("weights", {"model": "qwen"}),
+        ("prompts", {}),
+    ],
+)
+def test_answers_that_depend_on_anything_else_are_not_added_to(
+    files, answered, tmp_path, monkeypatch, field, more
+):
+    out, model = tmp_path / "out", tmp_path / "qwen"
+    shutil.copytree(answered, out)
+    document = read_result(out / "gsm8k-lm-eval.json")
+    shutil.copytree(files / "qwen", model)
+    if "model" in more:  # other weights in the same place
+        shutil.rmtree(model)
+        write_tiny_model(model, layers=1, seed=5)
+    document["identity"]["run"] = str(model.resolve())
+    AnswerFiles(out, "gsm8k-lm-eval", {}).write(document)
+    if field == "prompts":
+        monkeypatch.setattr("jaxreason.evaluation.benchmarks.asking.HARNESS_SEED", 1235)
+    write_lines(files / "others.jsonl", GSM8K[1:])
+    given = {name: value for name, value in more.items() if name in ("max_length", "seed")}
+    if "data" in more:
+        given["data"] = str(files / more["data"])
+    tokenizer = files / more["tokenizer"] if "tokenizer" in more else None
+    before = (out / "gsm8k-lm-eval.jsonl").read_text()
+    with pytest.raises(InputError, match=f"answers with another {field}: .*--restart"):
+        run_benchmark(model, request(files, **given), out=out, tokenizer=tokenizer)
+    assert (out / "gsm8k-lm-eval.jsonl").read_text() == before
+
+
+def test_thinking_is_of_the_template_and_tells_answers_apart(files):
+    setting = find_setting("math500", "qwen-math").with_changes(new_tokens=4)
+    data, out = str(files / "math500.jsonl"), files / "thinking"
+    asked = BenchmarkRequest(setting, data, limit=1, batch_size=2)
+    run_benchmark(files / "qwen", asked, out=out)
+    with pytest.raises(InputError, match="another thinking: None instead of True"):
+        run_benchmark(files / "qwen", replace(asked, thinking=True), out=out)
+    with pytest.raises(InputError, match="lm-eval does not use the chat template"):
+        request(files, thinking=True)
 
 
 def test_choices_are_compared_and_counted_by_subject(files, command, capsys):
