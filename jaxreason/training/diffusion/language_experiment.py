@@ -1,6 +1,6 @@
 """Reinforcement learning of LLaDA, MMaDA and runs that started from them, on questions in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from jaxreason.paths import as_path
 from jaxreason.rewards.answer_formats import FORMS, check_weights
 from jaxreason.rewards.math_answers import RECIPES, VERDICTS, AnswerPlace, math_reward
 from jaxreason.rewards.math_judge import check_math_verify
+from jaxreason.rewards.reward import Reward
+from jaxreason.rewards.word_answers import word_reward
 from jaxreason.training.clock import Clock
 from jaxreason.training.diffusion.decoding import DecodingConfig
 from jaxreason.training.diffusion.language_base import (
@@ -59,6 +61,7 @@ CHOICES: dict[str, Any] = {
     "instruction": INSTRUCTIONS,
     "overflow": ("error", "drop"),
     "recipe": RECIPES,
+    "answers": ("math", "words"),
     "place": ("any", "boxed", "tagged", "hashes"),
     "compute_dtype": ("base", "float32", "bfloat16"),
 }
@@ -85,6 +88,8 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         overflow: what to do about longer ones: "error" or "drop".
         recipe: weights of verdict and forms by name, see `rewards.math_answers.RECIPES`.
         weights: weights that differ from the recipe's, such as `boxed 0.1`.
+        answers: "math" compares them as mathematics (GSM8K, MATH), "words" letter by letter
+            (CLEVR, multiple choice).
         place: where answers are looked for: "boxed", "tagged", "hashes", or "any" of these.
         answer_seconds: limit of one comparison of answers.
         pictures: of questions about pictures.
@@ -106,6 +111,7 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
     overflow: Literal["error", "drop"] = "error"
     recipe: str = "mmada"
     weights: dict[str, float] = field(default_factory=dict)
+    answers: Literal["math", "words"] = "math"
     place: AnswerPlace = "any"
     answer_seconds: float = 5.0
     pictures: PictureConfig = field(default_factory=PictureConfig)
@@ -181,10 +187,11 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         Raises:
             InputError: math-verify is not installed.
         """
-        check_math_verify()
-        judge = partial(
-            math_reward, weights=self.all_weights(), place=self.place, seconds=self.answer_seconds
-        )
+        judge: Callable[..., Reward] = partial(word_reward, place=self.place)
+        if self.answers == "math":
+            check_math_verify()
+            judge = partial(math_reward, place=self.place, seconds=self.answer_seconds)
+        judge = partial(judge, weights=self.all_weights())
         return lambda records, texts: judge([record.answer for record in records], texts)
 
     def asked(

@@ -61,7 +61,7 @@ class PictureCoder:
 
 @dataclass(frozen=True)
 class PictureConfig:
-    """Questions about pictures have `<image>` in their text, and a column image; how they are asked.
+    """How questions about pictures are asked: those with `<image>` in their text, a column image.
 
     Attributes:
         tokenizer: of the pictures: a run directory, or a published folder; "" for none.

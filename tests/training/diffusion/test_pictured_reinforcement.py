@@ -123,6 +123,13 @@ def test_a_run_learns_from_answers_about_pictures(folder, tmp_path, monkeypatch)
     assert experiment_from_json(read_config(tmp_path)) == e
 
 
+def test_answers_in_words_are_compared_as_words(folder):
+    e = experiment(folder, answers="words", recipe="mmada")
+    record = dataclasses.replace(asked(e).problem(0).record, answer="cube")
+    texts = ["<think> two </think> Cube.", "cube", "It is a cube", "<think> cube", ""]
+    assert e.text_reward()([record] * 5, texts).values.tolist() == [2.5, 2.0, 0.0, 0.0, 0.0]
+
+
 def test_what_does_not_fit_is_named(folder, tmp_path):
     for fields, message in (
         ({"side": 8}, "give pictures.tokenizer"),
