@@ -32,13 +32,19 @@ pytest.importorskip("math_verify")
         ("\\fbox{7}", "7"),
         (" 3.5 ", "3.5"),
         ("$\\sqrt{2}$", "\\sqrt{2}"),
+        ("$$ x^2 $$", "x^2"),
+        ("$\\$5$", "\\$5"),
+        ("#### $5", "5"),
+        ("$x$ and $y$", "$x$ and $y$"),
     ],
 )
 def test_gold_answers_of_gsm8k_and_math_and_plain(text, gold):
     assert gold_answer(text) == gold
 
 
-@pytest.mark.parametrize("text", ["", "  ", "####", "#### \n", "\\boxed{1", "\\boxed{}"])
+@pytest.mark.parametrize(
+    "text", ["", "  ", "####", "#### \n", "$", "$$$", "\\boxed{1", "\\boxed{}"]
+)
 def test_a_gold_answer_that_is_none_is_refused(text):
     with pytest.raises(InputError, match=r"answer '"):
         gold_answer(text)
@@ -51,6 +57,8 @@ EQUAL = [
     ("1,000", "The answer is 1000."),
     ("50\\%", "\\boxed{50\\%}"),
     ("0.5", "\\boxed{50\\%}"),
+    ("4", "\\boxed{2+2}"),
+    ("1,2,3", "\\boxed{3,2,1}"),
     ("42", "\\boxed{42\\text{ apples}}"),
     ("42", "\\boxed{42 apples}"),
     ("5", "\\boxed{\\$5}"),

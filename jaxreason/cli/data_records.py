@@ -15,6 +15,7 @@ from jaxreason.data.language.config import DataConfig
 from jaxreason.data.language.known import KNOWN, known_set
 from jaxreason.data.language.messages import column_names
 from jaxreason.data.language.reading import Records, open_records, open_rows
+from jaxreason.data.language.records import PromptRecord
 from jaxreason.errors import InputError
 
 MOST_ERRORS = 10
@@ -63,7 +64,10 @@ class Show(Look):
 
 @dataclass(frozen=True)
 class Check(Look):
-    """Read all records and report columns, counts, lengths and what is wrong; 1 if anything is."""
+    """Read all records and report columns, counts, lengths and what is wrong; 1 if anything is.
+
+    A prompt whose answer nothing can be judged against is wrong, as RL refuses it.
+    """
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -198,6 +202,20 @@ def _read(
         row: Sequence[str] = ()
         try:
             row = tuple(records.rows[place])
-            yield seen(records[place]), row, ""
+            record = records[place]
+            parts = seen(record)
+            if isinstance(record, PromptRecord):
+                _check_answer(record)
+            yield parts, row, ""
         except InputError as error:
             yield None, row, str(error)
+
+
+def _check_answer(record: PromptRecord) -> None:
+    """Refuses a prompt that has no answer to judge completions against, as training does."""
+    from jaxreason.rewards.math_answers import gold_answer
+
+    try:
+        gold_answer(record.answer)
+    except InputError as error:
+        raise InputError(f"{record.where}: {error}") from error

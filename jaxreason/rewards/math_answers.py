@@ -2,6 +2,10 @@
 
 Answers are compared by math-verify (extra `math`), so 1/2 equals 0.5 and `\\frac{1}{2}`, 1,000
 equals 1000, and 50\\% equals both 0.5 and 50, as it cannot be known which was meant.
+
+Values are compared, not how they are written: `\\boxed{2+2}` is right where 4 is expected, so a
+policy can earn the reward for a sum that it leaves to the judge. Numbers between commas are a set:
+`\\boxed{3,2,1}` equals 1,2,3.
 """
 
 import re
@@ -51,6 +55,9 @@ _UNITS = re.compile(
     r"(?!(?:pi|sqrt|times|over|choose|mod|cdot|ln|log|sin|cos|tan|to|and|or)\b)[A-Za-z]{2,}"
     r"(?:\s+[A-Za-z]{2,})*\.?"
 )
+_FORMULA = re.compile(r"(?P<mark>\${1,2})(?P<inside>(?:[^$\\]|\\.)*)(?P=mark)", re.DOTALL)
+"""A single formula and nothing else, dollars around it."""
+
 _judges: dict[float, MathJudge] = {}
 _lock = threading.Lock()
 
@@ -72,8 +79,12 @@ def gold_answer(text: str) -> str:
         answer = boxed
     else:
         answer = text.strip()
-    answer = answer.strip("$ ").strip() if answer.count("$") != 1 else answer.lstrip("$ ")
-    if not answer:
+    formula = _FORMULA.fullmatch(answer)
+    if formula:
+        answer = formula["inside"].strip()
+    elif answer.count("$") == 1:
+        answer = answer.lstrip("$ ")
+    if not answer.strip("$ "):
         raise InputError(f"answer {text[-80:]!r} holds nothing after its mark; expected an answer")
     return answer
 

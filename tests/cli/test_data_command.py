@@ -16,6 +16,9 @@ def folder(tmp_path_factory):
         "gsm8k.jsonl": [{"question": f"{i}+1?", "answer": f"so\n#### {i + 1}"} for i in range(4)],
         "pairs.jsonl": [{"prompt": "Hi?", "chosen": "Good", "rejected": "Bad"}] * 2,
         "bad.jsonl": [{"text": "abc"}, {"txt": "x"}, {"text": 3}, {"text": "abcdef"}],
+        "answers.jsonl": [
+            {"prompt": f"{i}?", "answer": x} for i, x in enumerate(("1", "", "####"))
+        ],
         "none.jsonl": [{"a": 1}],
     }
     for name, rows in files.items():
@@ -78,6 +81,18 @@ def test_a_check_names_everything_that_is_wrong(capsys, folder):
     assert code == 0
     assert "2 records, kind preference, 0 bad" in out
     assert "tokens:" in out
+
+
+def test_a_check_names_prompts_that_cannot_be_judged(capsys, folder):
+    code, out, _ = run(capsys, "check", folder / "answers.jsonl", "--kind", "prompts")
+    assert code == 1
+    assert "3 records, kind prompts, 2 bad" in out
+    for line, text in ((2, ""), (3, "####")):
+        said = f"answers.jsonl, line {line}: answer {text!r} holds nothing"
+        assert said in out
+    code, out, _ = run(capsys, "check", folder / "gsm8k.jsonl", "--kind", "prompts")
+    assert code == 0
+    assert "4 records, kind prompts, 0 bad" in out
 
 
 @pytest.mark.parametrize(
