@@ -6,8 +6,12 @@ r"""DPO of a chat model on preferences: Tulu 3's settings, the paper's length-no
 
 The base is a folder as published. Data: any JSON lines or Parquet file with `chosen` and
 `rejected`, such as UltraFeedback's binarised preferences. `--method` takes dpo, dpo_norm, ipo, orpo
-and simpo, with `--data.kind labelled --evaluation.kind labelled` kto. What the reference says is
-computed once and kept in reference.npz. `--lora.rank 16` trains low-rank updates instead.
+and simpo. What the reference says is computed once and kept in reference.npz. `--lora.rank 16`
+trains low-rank updates instead. KTO learns from completions with a `label` each, and its baseline
+is that of the whole batch, which therefore is computed in one piece:
+
+    --method kto --data.kind labelled --evaluation.kind labelled --batch-size 8 \
+        --train.accumulation 1
 
 Learning rate, batch, length and schedule are those that Mukherjee et al. 2025 (appendix B) give for
 Tulu-3-8B; beta 5 is that of the matching command of open-instruct. At this rate most weights of a
