@@ -41,6 +41,7 @@ def start(folder, *arguments):
     return found
 
 
+@pytest.mark.slow
 def test_training_started_again_compiles_nothing(tmp_path):
     file = str(ROOT / "experiments/maze/tiny.py")
     first = start(tmp_path, "train", file, "--run", str(tmp_path / "one"), *TINY)

@@ -41,6 +41,7 @@ def test_meshes_agree_and_nothing_is_silently_replicated(tied):
     assert WARNING not in said
 
 
+@pytest.mark.slow
 def test_accumulation_remat_and_chunks_agree_on_a_mesh():
     plain = {"fsdp": 2, "tensor": 2}
     cases = [plain, {**plain, "accumulation": 2, "remat": "dots", "chunk": 32}]

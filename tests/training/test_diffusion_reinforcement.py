@@ -126,6 +126,7 @@ def test_a_mesh_gives_the_same_rollouts_and_nearly_the_same_parameters(base, tmp
     assert max(np.abs(x - y).max() for x, y in pairs) > 1e-4
 
 
+@pytest.mark.slow
 def test_a_score_of_picture_and_text_is_rewarded_beside_the_verdicts(base, tmp_path):
     reward = {"correct": 1.0, "share": 0.5, "colour_words": 0.01}
     drawn = experiment(base, task="draw_solution", reward=reward, train={"evaluate_every": 2})
@@ -154,6 +155,7 @@ def test_a_run_is_not_continued_after_its_preset_has_changed(base, tmp_path, mon
         more.run(tmp_path, progress=False)
 
 
+@pytest.mark.slow
 def test_rows_are_scored_in_as_many_parts_as_there_are_micro_batches(base, tmp_path, monkeypatch):
     fields = {"task": "draw_solution", "train": {"steps": 1}, "eps": 0.1}
     seen = []

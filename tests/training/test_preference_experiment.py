@@ -173,6 +173,7 @@ def test_off_policy_pairs_choose_the_solutions_of_the_data(base, tmp_path):
         assert tuple(tokens[segments == 1].tolist()) in shown
 
 
+@pytest.mark.slow
 def test_a_mesh_changes_nothing_but_rounding(base, tmp_path, monkeypatch):
     straight = experiment(base, train={"steps": 2}).run(tmp_path / "one", progress=False)
     monkeypatch.undo()

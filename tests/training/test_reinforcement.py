@@ -93,6 +93,7 @@ def test_a_run_cut_after_any_step_continues_to_the_same_bits(base, tmp_path, met
     assert max(jax.tree.leaves(moved)) > 0
 
 
+@pytest.mark.slow
 def test_a_mesh_gives_the_same_rollouts_and_nearly_the_same_parameters(base, tmp_path, monkeypatch):
     # Adam with a tiny eps would turn rounding in tiny gradients into whole steps.
     fields = {"train": {"steps": 2}, "eps": 0.1}
@@ -113,6 +114,7 @@ def test_a_mesh_gives_the_same_rollouts_and_nearly_the_same_parameters(base, tmp
     )
 
 
+@pytest.mark.slow
 def test_parameters_stored_in_bfloat16_keep_moments_in_float32(base, tmp_path):
     result = experiment(base, params_dtype="bfloat16").run(tmp_path, progress=False)
     assert {x.dtype.name for x in jax.tree.leaves(result.state.params)} == {"bfloat16"}

@@ -118,6 +118,7 @@ def test_ids_that_do_not_fit_are_refused(tokens, message):
         check_tokens(tokens, 2, CONFIG)
 
 
+@pytest.mark.slow
 def test_a_clip_trained_on_mazes_tells_its_pictures_apart():
     source = MazeWorldSource(MazeWorld(width=3, height=3, minimum_path_cells=2, count=200))
     config = MazeClipConfig(layers=1, width=32, steps=60, batch=16, learning_rate=3e-3)
