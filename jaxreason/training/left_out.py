@@ -37,12 +37,22 @@ def too_long(name: str, source: Any, length: int, overflow: str) -> str:
         source: examples by index with `tokens`; what it has encoded it may keep.
         length: tokens of a row.
         overflow: what is done about longer ones.
+
+    Raises:
+        InputError: there are such, and `overflow` is "error".
     """
     looked = min(LOOKED_AT, len(source))
-    longer = sum(len(source[index]["tokens"]) > length for index in range(looked))
+    longer = [i for i in range(looked) if len(source[i]["tokens"]) > length]
+    if longer and overflow == "error":
+        raise InputError(
+            f"{name}: {len(longer):,} of the first {looked:,} examples are longer than {length} "
+            f"tokens, the first one of them has {len(source[longer[0]]['tokens']):,}; raise "
+            "batch.length, or set batch.overflow to 'drop' or 'truncate_left' or 'truncate_right'"
+        )
     of = f"{looked:,}" if looked == len(source) else f"the first {looked:,} of {len(source):,}"
     return (
-        f"{name}: {longer:,} of {of} examples are longer than {length} tokens (overflow {overflow})"
+        f"{name}: {len(longer):,} of {of} examples are longer than {length} tokens "
+        f"(batch.overflow {overflow})"
     )
 
 
