@@ -59,6 +59,20 @@ class Harness:
     samples: bool = False
     """put every question and answer into it, too"""
 
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            share = 0 < self.limit < 1
+            if not share and not (self.limit >= 1 and self.limit.is_integer()):
+                raise InputError(
+                    f"limit is {self.limit:g}; expected a number of examples, or a share of them "
+                    "above 0 and below 1"
+                )
+        least = {"num_fewshot": 0, "batch_size": 1, "fsdp": -1, "checkpoint": 0, "bootstrap": 0}
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if value is not None and value < bound:
+                raise InputError(f"{name} is {value}; expected at least {bound}")
+
 
 def run(argv: Sequence[str]) -> None:
     """Runs the subcommand.

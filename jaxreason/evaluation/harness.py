@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
+from jaxreason.evaluation.field_kinds import check_kinds, check_range
 from jaxreason.evaluation.harness_diffusion import bound_pairs, greedy_pairs
 from jaxreason.evaluation.harness_diffusion_text import DiffusionSettings, continue_by_diffusion
 from jaxreason.evaluation.harness_generation import continue_texts
@@ -22,6 +23,9 @@ from jaxreason.tokens.chat_template import Message
 from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
 from jaxreason.training.pretrained import tokenizer_of
 from jaxreason.training.runs import Run, load_run
+
+MOST_SEED = 2**32 - 1
+"""Of what NumPy's generators take."""
 
 _LENGTHS = ("max_position_embeddings", "max_sequence_length", "n_ctx")
 
@@ -42,7 +46,7 @@ class HarnessSettings:
         diffusion: what a diffusion model needs besides.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a value of another kind, or out of range.
     """
 
     batch_size: int = 8
@@ -56,9 +60,11 @@ class HarnessSettings:
     diffusion: DiffusionSettings = field(default_factory=DiffusionSettings)
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_gen_toks"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
+        check_kinds(self)
+        for name, least in (("batch_size", 1), ("max_length", 2), ("max_gen_toks", 1)):
+            check_range(name, getattr(self, name), least)
+        check_range("prefix_token_id", self.prefix_token_id, 0)
+        check_range("seed", self.seed, 0, MOST_SEED)
 
 
 class HarnessModel:
@@ -96,6 +102,8 @@ class HarnessModel:
                 f"the tokenizer has {tokenizer.size} ids and the model "
                 f"{run.model.config.vocabulary_size}; expected the model's own tokenizer"
             )
+        prefix = self.settings.prefix_token_id
+        check_range("prefix_token_id", prefix, 0, tokenizer.size - 1)
         ways = 1 if mesh is None else int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
         if self.settings.batch_size % ways:
             raise InputError(
@@ -219,6 +227,9 @@ def load_harness(
 ) -> HarnessModel:
     """A run directory or a published folder, ready to be asked.
 
+    LoRA's matrices stay beside the kernels, as they were trained: merged and rounded to bfloat16,
+    part of a small update would be lost.
+
     Args:
         path: of the run or the folder.
         settings: how it is asked.
@@ -235,4 +246,5 @@ def load_harness(
         raise InputError(
             f"{path} has no tokenizer; give the folder of one (tokenizer.json) as tokenizer"
         )
-    return HarnessModel(load_run(path, step, mesh=mesh), found, settings, mesh)
+    run = load_run(path, step, mesh=mesh, merge=False)
+    return HarnessModel(run, found, settings, mesh)

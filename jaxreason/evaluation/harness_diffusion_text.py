@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.errors import InputError
+from jaxreason.evaluation.field_kinds import check_kinds, check_range
 from jaxreason.evaluation.harness_batches import batches
 from jaxreason.evaluation.harness_generation import Decode
 from jaxreason.evaluation.harness_text import GenerationSettings
@@ -39,7 +40,7 @@ class DiffusionSettings:
         cache: see there.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a value of another kind, or out of range.
     """
 
     draws: int = 128
@@ -52,9 +53,9 @@ class DiffusionSettings:
     cache: CacheKind = "none"
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("draws", "block", "tokens_per_step"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; expected at least 1")
+            check_range(name, getattr(self, name), 1)
         if self.block % self.tokens_per_step:
             raise InputError(
                 f"tokens_per_step is {self.tokens_per_step}, which does not divide block "

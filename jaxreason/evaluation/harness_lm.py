@@ -5,14 +5,14 @@
     python -m jaxreason.evaluation.harness_lm run --model jaxreason --model_args run=RUN --tasks ...
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxreason.errors import InputError
-from jaxreason.evaluation.harness import HarnessModel, HarnessSettings, load_harness
-from jaxreason.evaluation.harness_diffusion_text import DiffusionSettings
+from jaxreason.evaluation.harness import HarnessModel, load_harness
+from jaxreason.evaluation.harness_arguments import settings_of
+from jaxreason.evaluation.harness_text import check_generation
 from jaxreason.paths import local_path
 
 try:
@@ -45,7 +45,7 @@ class JaxreasonLM(LM):
         **settings: fields of `HarnessSettings` and `DiffusionSettings`.
 
     Raises:
-        InputError: a field that is unknown; as `load_harness`.
+        InputError: a field that is unknown or of another kind; as `load_harness`.
     """
 
     def __init__(
@@ -69,8 +69,9 @@ class JaxreasonLM(LM):
             raise InputError("expected run=FOLDER in model_args, or a loaded model")
         if model is None:
             assert run is not None
+            own = {"run": run, "step": step, "tokenizer": tokenizer, "fsdp": fsdp}
+            wanted = settings_of({**own, **settings}, batch_size)
             mesh = _mesh(fsdp) if fsdp else None
-            wanted = settings_of(settings, batch_size)
             model = load_harness(run, wanted, step=step, tokenizer=tokenizer, mesh=mesh)
         self.model = model
         self.tokenizer = model.tokenizer
@@ -127,27 +128,6 @@ class JaxreasonLM(LM):
         return found
 
 
-def settings_of(given: Mapping[str, Any], batch_size: int | str | None = None) -> HarnessSettings:
-    """Settings out of `model_args`, those of diffusion models among them.
-
-    Raises:
-        InputError: an unknown name, a batch size that is no number.
-    """
-    own = {field.name for field in dataclasses.fields(HarnessSettings)} - {"diffusion"}
-    diffusion = {field.name for field in dataclasses.fields(DiffusionSettings)}
-    for name in given:
-        if name not in own | diffusion:
-            known = ", ".join(sorted(own | diffusion))
-            raise InputError(f"model_args has {name!r}; expected run, step, tokenizer, {known}")
-    chosen = {name: value for name, value in given.items() if name in own}
-    if batch_size is not None:
-        if not str(batch_size).isdecimal():
-            raise InputError(f"batch_size is {batch_size!r}; expected a number")
-        chosen["batch_size"] = int(batch_size)
-    masked = {name: value for name, value in given.items() if name in diffusion}
-    return HarnessSettings(**chosen, diffusion=DiffusionSettings(**masked))
-
-
 def parse_settings(text: str) -> dict[str, Any]:
     """`a=1,b=x` as the harness reads it."""
     return simple_parse_args_string(text)
@@ -174,8 +154,13 @@ def evaluate_tasks(
         What the harness reports, and its table.
 
     Raises:
-        InputError: an unknown task or file; as `JaxreasonLM`.
+        InputError: a setting that cannot be, before tasks are looked for; an unknown task or file;
+            as `JaxreasonLM`.
     """
+    settings_of(model_args, batch_size)
+    if isinstance(options.get("gen_kwargs"), str):
+        options["gen_kwargs"] = parse_settings(options["gen_kwargs"])
+    check_generation(options.get("gen_kwargs") or {})
     names, folders = [], []
     for task in tasks:
         path = local_path(task, "task")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxreason.errors import InputError
+from jaxreason.evaluation.field_kinds import check_kind, check_range
 from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
 
 
@@ -162,6 +163,37 @@ class GenerationSettings:
 
 _LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _NEUTRAL: dict[str, Any] = {"num_beams": 1, "repetition_penalty": 1.0, "use_cache": True}
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(_LIMITS, int | None),
+    "do_sample": bool | None,
+    "temperature": float | None,
+    "top_p": float | None,
+    "top_k": int | None,
+    "seed": int | None,
+}
+_LEAST = {**dict.fromkeys(_LIMITS, 1), "temperature": 0, "top_k": 0, "seed": 0}
+
+
+def check_generation(given: Mapping[str, Any]) -> None:
+    """Makes sure that every one of `generation_kwargs` is known and has a value that it can have.
+
+    Raises:
+        InputError: one does not; names it, its value and what is expected.
+    """
+    for name, value in given.items():
+        if name == "until":
+            stops = [value] if isinstance(value, str) else value or []
+            if not isinstance(stops, list | tuple) or not all(isinstance(s, str) for s in stops):
+                raise InputError(f"until is {value!r:.100}; expected texts")
+        elif name in _KINDS:
+            check_kind(name, value, _KINDS[name])
+            check_range(name, value, _LEAST.get(name, 0))
+        elif name not in _NEUTRAL or value != _NEUTRAL[name]:
+            known = ", ".join(("until", *_KINDS))
+            raise InputError(f"generation setting {name}={value!r} is not known; expected {known}")
+    top_p = given.get("top_p")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise InputError(f"top_p is {top_p}; expected above 0, and 1 at most")
 
 
 def generation_settings(given: Mapping[str, Any], default_tokens: int) -> GenerationSettings:
@@ -176,29 +208,18 @@ def generation_settings(given: Mapping[str, Any], default_tokens: int) -> Genera
     Raises:
         InputError: a field that is unknown here, or of a value that it cannot have.
     """
-    left = dict(given)
-    until = left.pop("until", None)
+    check_generation(given)
+    until = given.get("until")
     stops = [until] if isinstance(until, str) else list(until or [])
-    if not all(isinstance(stop, str) for stop in stops):
-        raise InputError(f"until is {until!r:.100}; expected texts")
-    limits = [left.pop(name) for name in _LIMITS if left.get(name) is not None]
-    wanted, temperature = left.pop("do_sample", None), float(left.pop("temperature", None) or 0.0)
+    limits = [given[name] for name in _LIMITS if given.get(name) is not None]
+    wanted, temperature = given.get("do_sample"), float(given.get("temperature") or 0.0)
     if wanted and temperature == 0:
         raise InputError("do_sample is true and temperature 0; expected a temperature above 0")
-    settings = GenerationSettings(
+    return GenerationSettings(
         tuple(stop for stop in stops if stop),
         int(limits[0]) if limits else default_tokens,
         0.0 if wanted is False else temperature,
-        left.pop("top_p", None),
-        left.pop("top_k", None) or None,
-        left.pop("seed", None),
+        given.get("top_p"),
+        given.get("top_k") or None,
+        given.get("seed"),
     )
-    for name, value in left.items():
-        if name in _LIMITS and value is None:
-            continue
-        if name not in _NEUTRAL or value != _NEUTRAL[name]:
-            known = ", ".join(("until", *_LIMITS, "do_sample", "temperature", "top_p", "top_k"))
-            raise InputError(f"generation setting {name}={value!r} is not known; expected {known}")
-    if settings.new_tokens < 1:
-        raise InputError(f"max_gen_toks is {settings.new_tokens}; expected at least 1")
-    return settings
