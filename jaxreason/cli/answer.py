@@ -148,7 +148,7 @@ def _answerer(arguments: Answer, settings: Any) -> tuple[Any, dict[str, Any]]:
         )
     codec = published_codec(a.image_tokenizer, settings.resolution)
     tokens = vision_tokens(read_experiment(a.run), tokenizer, codec, a.ids)
-    loaded = load_run(a.run, a.checkpoint)
+    loaded = load_run(a.run, a.checkpoint, merge=False)
     answerer = Answerer(loaded.experiment, loaded.model, loaded.params, tokenizer, codec, tokens)
     about = {
         "run": str(a.run),

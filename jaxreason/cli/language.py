@@ -110,7 +110,7 @@ def answer(arguments: Any) -> str:
         ids = tokenizer.encode_chat([turn], prompt=True)
     if not len(ids):
         raise InputError("prompt is empty; expected text")
-    loaded = load_run(arguments.run, arguments.checkpoint)
+    loaded = load_run(arguments.run, arguments.checkpoint, merge=False)
     sampler = autoregressive(
         loaded.model,
         max_new_tokens=arguments.length,

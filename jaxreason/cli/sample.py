@@ -108,7 +108,7 @@ def _answers(arguments: Sample) -> Any:
             + hint.get(kind, "`jaxreason evaluate` judges what such a model answers")
         )
     answering.check_task(experiment, arguments.task)
-    loaded = load_run(arguments.run, arguments.checkpoint)
+    loaded = load_run(arguments.run, arguments.checkpoint, merge=False)
     count = arguments.count
     judge = judge_of(loaded, mazes=count, batch=count, split=arguments.split)
     asked = judge, loaded.params, arguments.task, count
@@ -145,7 +145,7 @@ def _answer(arguments: Sample, prompt: str) -> str:
     ).text(arguments.length)
     tokenizer = TokenizerFile(arguments.tokenizer) if arguments.tokenizer else None
     ids = imported_sampling.prompt_ids(prompt, tokenizer, not arguments.plain)
-    loaded = load_run(arguments.run, arguments.checkpoint)
+    loaded = load_run(arguments.run, arguments.checkpoint, merge=False)
     key = jax.random.key(arguments.seed)
     written = imported_sampling.answer(loaded, ids, config, key)
     return " ".join(map(str, written)) if tokenizer is None else tokenizer.decode(written)

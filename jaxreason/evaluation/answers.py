@@ -95,20 +95,9 @@ def evaluate_answers(
         InputError: settings that do not fit, bad prompts, no tokenizer.
         FailureError: no run there.
     """
-    tokenizer = tokenizer_of(path)
-    if tokenizer is None:
-        raise InputError(f"{path} has no tokenizer, so nothing can be asked in words")
-    records = read_records(settings.data)
-    problems = Problems(
-        Part(records, 0, min(settings.count, len(records))),
-        tokenizer,
-        length=settings.prompt_tokens,
-        template=settings.template,
-        overflow="error",
-    )
-    problems.check_answers()
+    tokenizer, problems = _problems(path, settings)
     reward = checked(AnswerReward(tokenizer, settings.weights, settings.place, 5.0))
-    run = load_run(path, step)
+    run = load_run(path, step, merge=False)
     results, examples = [], []
     for temperature in settings.temperatures:
         found = _ask(run, problems, settings, temperature, tokenizer, reward, on_progress)
@@ -129,6 +118,23 @@ def evaluate_answers(
     file = as_path(path) / "evaluation" / f"{name or f'step-{run.step}-answers'}.json"
     write_atomically(file, dump(document).encode())
     return document, file
+
+
+def _problems(path: str, settings: AnswerSettings) -> tuple[PretrainedTokenizer, Problems]:
+    """The tokenizer and the prompts, before weights are read."""
+    tokenizer = tokenizer_of(path)
+    if tokenizer is None:
+        raise InputError(f"{path} has no tokenizer, so nothing can be asked in words")
+    records = read_records(settings.data)
+    problems = Problems(
+        Part(records, 0, min(settings.count, len(records))),
+        tokenizer,
+        length=settings.prompt_tokens,
+        template=settings.template,
+        overflow="error",
+    )
+    problems.check_answers()
+    return tokenizer, problems
 
 
 def _ask(

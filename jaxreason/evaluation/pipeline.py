@@ -141,7 +141,7 @@ def evaluate_run(
     if name is not None and (not name or name != PurePath(name).name):
         raise InputError(f"name is {name!r}; expected a plain file name without directories")
     run = as_path(run_directory)
-    loaded = load_run(run, step)
+    loaded = load_run(run, step, merge=False)
     if not isinstance(loaded.experiment, MazeExperiment):
         raise InputError(
             f"{run_directory} was trained on {loaded.experiment.words()}; only models of mazes are "

@@ -181,7 +181,9 @@ def load_run(
         # A base that is still trained, or a network folder, may not look the same to all.
         step = agree(max(checkpoint_steps(run_directory), default=None))[0]
     params, step = load_params(run_directory, abstract, step)
-    if getattr(experiment, "kind", "") in ("imported", "pretrained") and lora is None:
+    if getattr(experiment, "kind", "") in ("imported", "pretrained") and (
+        lora is None or not merge
+    ):
         return Run(experiment, model, params, step)
     run = Run(experiment, model, in_dtypes_of(params, shapes), step)
     return run if lora is None or not merge else merged(run)

@@ -150,7 +150,7 @@ def evaluate_diffusion_run(
     if name is not None and (not name or name != PurePath(name).name):
         raise InputError(f"name is {name!r}; expected a plain file name without directories")
     directory, begin = as_path(run_directory), time.perf_counter()
-    run = load_run(directory, step)
+    run = load_run(directory, step, merge=False)
     if name is None:
         name = f"step-{run.step}" + ("" if settings.split == "test" else f"-{settings.split}")
     decoding = getattr(run.experiment, "decoding", None)

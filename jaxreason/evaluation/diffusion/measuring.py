@@ -47,7 +47,7 @@ def measure_run(
         FailureError: no such run, or it has not ended.
     """
     directory = as_path(directory)
-    run = load_run(directory)
+    run = load_run(directory, merge=False)
     made_from = {
         "step": run.step,
         "tasks": list(tasks),
