@@ -89,18 +89,20 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _is_published(source: str) -> bool:
-    """Whether it is a published folder; a run has checkpoints.
+    """Whether it is a published folder, as `training.runs` tells it; else a run.
 
     Raises:
         InputError: it is neither.
     """
+    from jaxreason.training.runs import is_published
     from jaxreason.weights.folders import open_weights
 
     path = as_path(source)
+    described = path.is_dir() and (path / "config.json").is_file()
     if path.is_dir() and (path / "checkpoints").is_dir():
-        return False
+        return described and is_published(path)
     open_weights(path)  # says what is wrong with it, pickles first
-    if not path.is_dir() or not (path / "config.json").is_file():
+    if not described:
         raise InputError(
             f"{source} has weights but no config.json beside them; expected a published folder"
         )

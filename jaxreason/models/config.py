@@ -9,6 +9,9 @@ from jaxreason.models.backends import BACKENDS, Backend
 from jaxreason.models.lora import LoraConfig
 from jaxreason.models.rope import RopeScaling
 
+MOST_LAYERS = 10_000
+"""More are a mistake, whose arrays and tables would fill the memory before it is noticed."""
+
 Remat = Literal["none", "dots", "names", "full"]
 
 
@@ -76,6 +79,8 @@ class TransformerConfig:
         for name in ("layers", "width", "heads", "kv_heads", "mlp_width"):
             if getattr(self, name) < 1:
                 raise InputError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.layers > MOST_LAYERS:
+            raise InputError(f"model.layers is {self.layers}; expected at most {MOST_LAYERS:,}")
         if self.heads % self.kv_heads:
             raise InputError(
                 f"model.kv_heads {self.kv_heads} does not divide model.heads {self.heads}"

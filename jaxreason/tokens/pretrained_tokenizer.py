@@ -15,8 +15,6 @@ from jaxreason.tokens import tokenizer_files as files
 from jaxreason.tokens.chat_template import DATE, JinjaTemplate, Message, Rendered
 from jaxreason.tokens.training_chat import TrainingChat, encode_training_chat, turn_ends
 
-_COPIED = (files.TOKENIZER, files.CONFIG, files.SPECIAL, files.TEMPLATE, files.GENERATION)
-
 
 class PretrainedTokenizer:
     """`tokenizer.json` with what the files beside it say (extra `hf`).
@@ -97,11 +95,7 @@ class PretrainedTokenizer:
 
     def files(self) -> dict[str, Path]:
         """The files that make up the tokenizer, by their names in the folder."""
-        found = {name: self.folder / name for name in _COPIED if (self.folder / name).exists()}
-        if (self.folder / files.TEMPLATES).is_dir():
-            for path in sorted((self.folder / files.TEMPLATES).glob("*.jinja")):
-                found[f"{files.TEMPLATES}/{path.name}"] = path
-        return found
+        return files.present(self.folder)
 
     def id(self, token: str) -> int:
         """The id of one token; InputError if there is none."""

@@ -18,6 +18,12 @@ TOKENIZER, CONFIG, SPECIAL = "tokenizer.json", "tokenizer_config.json", "special
 TEMPLATE, TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 GENERATION = "generation_config.json"
 
+COPIED = (
+    *(CONFIG, SPECIAL, "added_tokens.json", TEMPLATE, "chat_template.json", GENERATION),
+    *("vocab.json", "merges.txt", "tokenizer.model"),
+)
+"""What is copied with tokenizer.json and the further templates; nothing of it is code."""
+
 NAMED = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
@@ -85,6 +91,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FailureError(f"{str(path)!r} holds a {type(value).__name__}; expected an object")
     return value
+
+
+def present(folder: Path) -> dict[str, Path]:
+    """The files that make up the tokenizer of a folder, by their names in it.
+
+    tokenizer.json is the last: where the copies appear one by one, it says that all are there.
+    """
+    found = {name: folder / name for name in COPIED if (folder / name).is_file()}
+    if (folder / TEMPLATES).is_dir():
+        for path in sorted((folder / TEMPLATES).glob("*.jinja")):
+            found[f"{TEMPLATES}/{path.name}"] = path
+    if (folder / TOKENIZER).is_file():
+        found[TOKENIZER] = folder / TOKENIZER
+    return found
 
 
 def read_settings(folder: Path) -> TokenizerSettings:

@@ -39,12 +39,18 @@ def from_json(kind: Any, value: Any, name: str) -> Any:
             return tuple(value) if isinstance(value, list) else value
         return from_json(options[0], value, name)
     _check_kind(kind, value, name)
-    if typing.get_origin(kind) is not tuple:
+    origin = typing.get_origin(kind)
+    if origin in (dict, Mapping):
+        _, one = arguments or (str, Any)
+        return {key: from_json(one, item, f"{name}.{key}") for key, item in value.items()}
+    if origin is not tuple:
         return value
-    if arguments and dataclasses.is_dataclass(arguments[0]):
-        items = enumerate(value)
-        return tuple(from_json(arguments[0], item, f"{name}[{n}]") for n, item in items)
-    return tuple(value)
+    if not arguments or arguments[-1] is Ellipsis:
+        arguments = (arguments or (Any,))[:1] * len(value)
+    if len(value) != len(arguments):
+        raise InputError(f"field {name} is {shown(value)}; expected {len(arguments)} values")
+    items = enumerate(zip(arguments, value, strict=True))
+    return tuple(from_json(one, item, f"{name}[{n}]") for n, (one, item) in items)
 
 
 def _check_kind(kind: Any, value: Any, name: str) -> None:
@@ -53,7 +59,9 @@ def _check_kind(kind: Any, value: Any, name: str) -> None:
     if origin is Literal:
         good, expected = value in typing.get_args(kind), f"one of {typing.get_args(kind)}"
     elif origin is tuple:
-        good, expected = isinstance(value, list), "a list"
+        good, expected = isinstance(value, list | tuple), "a list"
+    elif origin in (dict, Mapping):
+        good, expected = isinstance(value, Mapping), "an object"
     elif kind is int:
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         good, expected = whole and not isinstance(value, bool), "a whole number"

@@ -13,7 +13,7 @@ from jaxreason.models import Transformer, TransformerConfig
 from jaxreason.models.llada import llada_places
 from jaxreason.models.places import Place, check_places
 from jaxreason.paths import as_path, is_local, remove_tree
-from jaxreason.tokens.tokenizer_files import GENERATION, read_json
+from jaxreason.tokens.tokenizer_files import GENERATION, present, read_json
 from jaxreason.training.files import write_atomically
 from jaxreason.types import Params
 from jaxreason.weights.config_fields import read_document
@@ -28,13 +28,6 @@ from jaxreason.weights.pretrained import (
 
 if TYPE_CHECKING:
     from jaxreason.tokens.pretrained_tokenizer import PretrainedTokenizer
-
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("chat_template.jinja", "chat_template.json", "generation_config.json"),
-    *("vocab.json", "merges.txt", "tokenizer.model"),
-)
-"""What is copied with a tokenizer, where it is there; nothing of it is code."""
 
 DIFFUSION_TYPES = ("llada", "mmada")
 """`model_type` of folders that are read as an `ImportedModel`."""
@@ -188,7 +181,7 @@ def tokenizer_of(path: str | Path) -> "PretrainedTokenizer | None":
 
 
 def tokenizer_texts(path: str | Path) -> dict[str, bytes]:
-    """The files of `TOKENIZER_FILES` that are there, by name; empty without a tokenizer.
+    """The files of the tokenizer by name, tokenizer.json last; empty without one.
 
     Raises:
         FailureError: a file cannot be read.
@@ -197,8 +190,7 @@ def tokenizer_texts(path: str | Path) -> dict[str, bytes]:
     if folder is None:
         return {}
     try:
-        names = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
-        return {name: (folder / name).read_bytes() for name in names}
+        return {name: file.read_bytes() for name, file in present(folder).items()}
     except OSError as error:
         raise FailureError(f"{folder} cannot be read: {error.strerror or error}") from error
 
@@ -206,8 +198,9 @@ def tokenizer_texts(path: str | Path) -> dict[str, bytes]:
 def keep_tokenizer(base: str | Path, run_directory: str | Path, *, chat: bool = False) -> None:
     """Copies the tokenizer of a base into `tokenizer/` of a run, so that the run stands alone.
 
-    Without a tokenizer in the base nothing happens. It appears complete or not at all (in an
-    object store file by file). Only the first of several processes writes.
+    Without a tokenizer in the base nothing happens. It appears complete or not at all; in an
+    object store file by file, tokenizer.json last: without it, an earlier start was interrupted.
+    Only the first of several processes writes.
 
     Args:
         base: a published folder or a run directory.
@@ -216,7 +209,8 @@ def keep_tokenizer(base: str | Path, run_directory: str | Path, *, chat: bool = 
             end a turn, which base models often lack.
 
     Raises:
-        InputError: the run has kept another tokenizer, so that its ids mean something else.
+        InputError: the run has kept another tokenizer, so that its ids, its prompts or the ends
+            of its answers mean something else.
         FailureError: a file cannot be read, or the disk refuses.
     """
     texts = tokenizer_texts(base)
@@ -225,17 +219,15 @@ def keep_tokenizer(base: str | Path, run_directory: str | Path, *, chat: bool = 
         return
     if chat and (more := _chat_generation(base)):
         texts = more | {name: text for name, text in texts.items() if name not in more}
-    if place.is_dir():
-        # What the run has is complete. Only these two decide what ids mean.
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            kept = (place / name).read_bytes() if (place / name).is_file() else None
-            if kept != texts.get(name):
-                raise InputError(
-                    f"run {run_directory} was started with another tokenizer than that of "
-                    f"{base} ({name} differs); use the same base or another run directory"
-                )
-        return
-    if jax.process_index() == 0:
+    kept = tokenizer_texts(place)
+    if kept:
+        changed = [n for n in (*texts, *kept) if texts.get(n) != kept.get(n)]
+        if changed:
+            raise InputError(
+                f"run {run_directory} was started with another tokenizer than that of "
+                f"{base} ({changed[0]} differs); use the same base or another run directory"
+            )
+    elif jax.process_index() == 0:
         write_files(place, texts)
 
 
@@ -261,4 +253,5 @@ def write_files(folder: Path, texts: Mapping[str, bytes]) -> None:
         for name, text in texts.items():
             write_atomically(into / name, text)
         if into != folder:
+            remove_tree(folder)  # something else than a tokenizer, or it would not be written
             into.replace(folder)

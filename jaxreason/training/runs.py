@@ -169,7 +169,7 @@ def load_run(
         shardings = jax.tree.map(lambda _: one, shapes)
     else:
         shardings = match_rules(TRANSFORMER_RULES, shapes, mesh)
-    if _published(run_directory):
+    if is_published(run_directory):
         if step is not None:
             raise InputError(f"{run_directory} is a published folder without steps; got {step}")
         from jaxreason.training.pretrained import load_pretrained
@@ -226,14 +226,14 @@ def read_config(run_directory: str | Path) -> dict[str, Any]:
         InputError: a published folder that our model cannot be.
         FailureError: there is none, or it is not a JSON object.
     """
-    if _published(run_directory):
+    if is_published(run_directory):
         from jaxreason.training.pretrained import pretrained_model
 
         return json.loads(json.dumps(pretrained_model(run_directory).as_json()))
     return _stored_config(run_directory)
 
 
-def _published(folder: str | Path) -> bool:
+def is_published(folder: str | Path) -> bool:
     """Whether it is a folder as published, by its config.json: ours have no `model_type`."""
     config = _stored_config(folder)
     return "model_type" in config and "kind" not in config

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxreason.errors import InputError
-from jaxreason.models.config import TransformerConfig
+from jaxreason.models.config import MOST_LAYERS, TransformerConfig
 from jaxreason.weights.config_fields import Fields
 from jaxreason.weights.placed import Dtype
 from jaxreason.weights.rope_fields import ROPE_FIELDS, read_rope, rope_document
 from jaxreason.weights.window_fields import EACH_LAYER, ONE, read_windows, window_document
-
-MOST_LAYERS = 10_000
 
 # field of our config -> its name in config.json
 _SIZES = {
@@ -126,7 +124,8 @@ def model_of(document: Mapping[str, Any], where: str, dtype: Dtype | None) -> Tr
     Args:
         document: what is in config.json.
         where: the file, for messages.
-        dtype: to compute in; None takes the file's, and float32 for float16.
+        dtype: to compute in; None takes the file's (`dtype` or `torch_dtype`, which must be known
+            in any case), and float32 for float16.
 
     Raises:
         InputError: a family that we do not know, a field that is missing, malformed, unknown or
@@ -153,6 +152,7 @@ def model_of(document: Mapping[str, Any], where: str, dtype: Dtype | None) -> Tr
     fields.text("hidden_act", ("silu", "swish"), "silu")
     rope_base, rope_scaling = read_rope(fields)
     window, window_layers = read_windows(fields, family.windows, layers)
+    stored = _dtype(fields)
     attention_bias = "attention_bias" in family.biases and fields.flag("attention_bias")
     return TransformerConfig(
         **sizes,
@@ -169,7 +169,7 @@ def model_of(document: Mapping[str, Any], where: str, dtype: Dtype | None) -> Tr
         norm_epsilon=fields.number("rms_norm_eps", 1e-6),
         window=window,
         window_layers=window_layers,
-        dtype=dtype or _dtype(fields),
+        dtype=dtype or stored,
     )
 
 

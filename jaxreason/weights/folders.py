@@ -4,6 +4,7 @@ Reading and writing hold one tensor at a time, so that a checkpoint may be large
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from jaxreason.weights.stored_tensor import StoredTensor
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
+OTHER_LAYOUT = re.compile(r"(consolidated.*|adapter_model)\.safetensors")
+"""Files that hold the same weights under the publisher's own names, or an adapter for them."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,16 @@ def in_memory(arrays: Mapping[str, NDArray]) -> dict[str, StoredTensor]:
     }
 
 
+def _files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder without an index; another layout beside them left out."""
+    files = sorted(folder.glob("*.safetensors"))
+    return [file for file in files if not OTHER_LAYOUT.fullmatch(file.name)] or files
+
+
 def read_folder(folder: Path) -> tuple[list[StoredTensor], list[str]] | None:
     """The tensors of a folder of safetensors files, and names its index does not list.
+
+    Without an index all files are read, but for those of `OTHER_LAYOUT` beside others.
 
     None if there are no such files.
 
@@ -83,7 +94,7 @@ def read_folder(folder: Path) -> tuple[list[StoredTensor], list[str]] | None:
         raise InputError(f"{folder} holds several indices: name one of {[p.name for p in indices]}")
     if indices:
         return read_index(indices[0])
-    files = sorted(folder.glob("*.safetensors"))
+    files = _files(folder)
     tensors: dict[str, StoredTensor] = {}
     for file in files:
         for tensor in read_file(file):
@@ -116,7 +127,7 @@ def open_weights(path: str | Path) -> StoredWeights:
             raise InputError(_nothing_in(path))
         tensors, unlisted = found
         indices = sorted(path.glob("*.safetensors.index.json"))
-        source = indices[0] if indices else min(path.glob("*.safetensors"))
+        source = indices[0] if indices else _files(path)[0]
     elif path.name.endswith(".safetensors.index.json"):
         tensors, unlisted = read_index(path)
         source = path
@@ -187,6 +198,7 @@ def save_weights(
     texts = {"format": "pt", **(metadata or {})}
     with disk_errors(str(folder)), appearing(folder, sum(sizes.values())) as partial:
         for name, text in (documents or {}).items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(text.encode() if isinstance(text, str) else text)
         names = _file_names(len(shards))
         for name, shard in zip(names, shards, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models.attention import MASK_MODES, MaskMode
-from jaxreason.models.config import TransformerConfig
+from jaxreason.models.config import MOST_LAYERS, TransformerConfig
 from jaxreason.paths import as_path
 from jaxreason.weights.config_fields import Fields, read_document
 from jaxreason.weights.families import HARMLESS
@@ -54,7 +54,6 @@ _HARMLESS = HARMLESS | {
     *("llm_vocab_size", "llm_model_path", "codebook_size", "num_vq_tokens"),
     *("num_new_special_tokens", "new_vocab_size"),
 }
-MOST_LAYERS = 10_000
 _IDS = ("mask", "eos", "eot")
 # Besides those, what `llada_settings` writes.
 _WRITTEN = {"model_type", "architectures", "weight_tying", "vocab_size", "embedding_size"}

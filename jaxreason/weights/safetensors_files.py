@@ -213,7 +213,13 @@ def read_index(path: Path) -> tuple[list[StoredTensor], list[str]]:
                 f"{path} names the file {shown(name)}; expected safetensors files, as others (such "
                 "as pickles, which could run any code) are not read: convert them"
             )
-        if not (path.parent / name).is_file():
+        try:
+            missing = not (path.parent / name).is_file()
+        except OSError as error:  # such as a name that is too long
+            raise FailureError(
+                f"{path} names the file {shown(name)}, which cannot be read: {error.strerror}"
+            ) from error
+        if missing:
             raise FailureError(f"{path} names the file {shown(name)}, which is missing")
         for tensor in read_file(path.parent / name):
             if places.get(tensor.name) == name:

@@ -205,6 +205,13 @@ def test_what_fails_on_the_way_leaves_nothing(published, tmp_path, capsys, monke
     assert set(tmp_path.iterdir()) == {*before, tmp_path / "new"}
 
 
+def test_a_published_folder_may_have_checkpoints_of_another_trainer(published, tmp_path):
+    shutil.copytree(published, tmp_path / "folder")
+    (tmp_path / "folder" / "checkpoints").mkdir()
+    assert run(tmp_path / "folder", tmp_path / "run", *IDS) == 0
+    assert load_run(tmp_path / "run").step == 0
+
+
 def test_only_what_fits_the_source_can_be_asked_for(published, tmp_path, capsys):
     assert run(published, tmp_path / "run", *IDS) == 0
     for words, said in (

@@ -1,7 +1,6 @@
 """A published folder is taken wherever a run directory is; it becomes one, and a run becomes it."""
 
 import json
-import shutil
 from dataclasses import asdict, replace
 
 import jax
@@ -183,41 +182,6 @@ def test_a_folder_is_compared_with_a_run_under_our_names(folders, tmp_path):
         open_checkpoint(folders / "qwen2"), open_checkpoint(folders / "qwen2"), settings
     )
     assert {t.name for t in other.tensors} == set(open_weights(folders / "qwen2"))
-
-
-def test_a_run_keeps_the_tokenizer_and_refuses_another(folders, tmp_path):
-    keep_tokenizer(folders / "qwen2", tmp_path / "run")
-    assert tokenizer_of(tmp_path / "run").identity == tokenizer_of(folders / "qwen2").identity
-    keep_tokenizer(folders / "qwen2", tmp_path / "run")  # a run that goes on
-    shutil.copytree(folders / "qwen2", tmp_path / "other")
-    document = json.loads((tmp_path / "other" / "tokenizer_config.json").read_text())
-    changed = json.dumps(document | {"eos_token": "two"})
-    (tmp_path / "other" / "tokenizer_config.json").write_text(changed)
-    with pytest.raises(InputError, match=r"another tokenizer .*tokenizer_config.json differs"):
-        keep_tokenizer(tmp_path / "other", tmp_path / "run")
-    (tmp_path / "bare").mkdir()
-    assert tokenizer_of(tmp_path / "bare") is None
-    keep_tokenizer(tmp_path / "bare", tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_run_of_chats_keeps_what_ends_a_turn_up_to_its_export(folders, tmp_path):
-    base = tmp_path / "base"
-    shutil.copytree(folders / "qwen2", base)
-    document = json.loads((base / "tokenizer_config.json").read_text())
-    (base / "tokenizer_config.json").write_text(
-        json.dumps(document | {"eos_token": "<|endoftext|>"})
-    )
-    (base / "generation_config.json").write_text('{"eos_token_id": 295, "max_new_tokens": 9}')
-    keep_tokenizer(base, tmp_path / "plain")
-    assert tokenizer_of(tmp_path / "plain").stops == (295,)
-    keep_tokenizer(base, tmp_path / "chat", chat=True)
-    assert tokenizer_of(tmp_path / "chat").stops == (295, 297)
-    keep_tokenizer(base, tmp_path / "chat", chat=True)
-    save_run(tmp_path / "chat", {"kind": "x", "origin": origin_json(base)}, load_run(base).params)
-    export_run(tmp_path / "chat", tmp_path / "out")
-    said = json.loads((tmp_path / "out" / "generation_config.json").read_text())
-    assert said == {"eos_token_id": [295, 297], "max_new_tokens": 9}
 
 
 def test_half_precision_is_widened_which_changes_no_value(tmp_path):

@@ -13,12 +13,14 @@ import tiny_models
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models import Transformer
 from jaxreason.sampling import autoregressive
-from jaxreason.weights.folders import in_memory, open_weights, save_weights
+from jaxreason.weights import pretrained
+from jaxreason.weights.folders import StoredWeights, in_memory, open_weights, save_weights
 from jaxreason.weights.pretrained import (
     export_pretrained,
     import_pretrained,
     pretrained_config,
 )
+from jaxreason.weights.stored_tensor import StoredTensor
 
 _SCRIPT = Path(__file__).parents[1] / "golden" / "generate_families.py"
 _spec = importlib.util.spec_from_file_location("generate_families", _SCRIPT)
@@ -127,6 +129,23 @@ def test_a_damaged_config_is_a_failure(tmp_path):
         pretrained_config(tmp_path / "nowhere")
 
 
+def test_the_head_of_a_tied_model_is_compared_block_by_block(monkeypatch):
+    table, largest = np.full((100, 4), np.nan, np.float32), []
+
+    def rows(first, last):
+        largest.append(last - first)
+        return table[first:last]
+
+    def whole():
+        raise AssertionError("read as a whole")
+
+    tensor = StoredTensor("x", table.shape, table.dtype, whole, rows)
+    weights = StoredWeights(Path("w"), {pretrained.EMBEDDING: tensor, pretrained.HEAD: tensor}, {})
+    monkeypatch.setattr(pretrained, "TIED_BLOCK", 7 * 16)
+    pretrained._check_tied(weights)
+    assert (max(largest), sum(largest)) == (7, 200)
+
+
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     tiny_models.write_tiny_model(tmp_path / "model", tokenizer=False)
     weights = dict(open_weights(tmp_path / "model"))
@@ -146,6 +165,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     embedding = weights["model.embed_tokens.weight"]
     with pytest.raises(InputError, match=r"lm_head.weight differs from .*tie_word_embeddings"):
         imported({"lm_head.weight": embedding + 1})
+    last = embedding.copy()
+    last[-1, -1] = np.nan
+    with pytest.raises(InputError, match=r"lm_head.weight differs"):
+        imported({"lm_head.weight": last})
+    with pytest.raises(InputError, match=r"lm_head.weight differs"):
+        imported({"lm_head.weight": embedding[:-1]})
+    imported({"lm_head.weight": embedding.astype(np.float64)})
     frequencies = {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(2, np.float32)}
     params = imported({"lm_head.weight": embedding, **frequencies})
     jax.tree.map(

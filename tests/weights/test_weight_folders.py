@@ -97,6 +97,25 @@ def test_bad_requests_are_refused(tmp_path):
         open_weights(tmp_path)
 
 
+def test_another_layout_beside_the_files_is_left_out(tmp_path):
+    """Only beside others, and not what has any other name."""
+    arrays = {"a": np.zeros(4, np.float32), "b": np.ones(4, np.float32)}
+    save_weights(tmp_path / "w", in_memory(arrays), shard_bytes=16)
+    (tmp_path / "w" / "model.safetensors.index.json").unlink()
+    save_weights(tmp_path / "other", in_memory({"a": arrays["a"], "x": arrays["b"]}))
+    other = tmp_path / "other" / "model.safetensors"
+    shutil.copy(other, tmp_path / "w" / "consolidated.safetensors")
+    shutil.copy(other, tmp_path / "w" / "adapter_model.safetensors")
+    found = dict(open_weights(tmp_path / "w"))
+    assert found.keys() == arrays.keys()
+    assert all(same(found[name], array) for name, array in arrays.items())
+    other.rename(tmp_path / "other" / "consolidated.safetensors")
+    assert set(open_weights(tmp_path / "other")) == {"a", "x"}
+    (tmp_path / "w" / "consolidated.safetensors").rename(tmp_path / "w" / "more.safetensors")
+    with pytest.raises(FailureError, match="hold tensor a; name one file"):
+        open_weights(tmp_path / "w")
+
+
 def test_a_tensor_missing_from_the_index_is_not_passed_over(tmp_path):
     save_weights(tmp_path / "w", in_memory(ARRAYS), shard_bytes=100)
     index = tmp_path / "w" / "model.safetensors.index.json"
