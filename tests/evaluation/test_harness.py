@@ -141,16 +141,17 @@ def test_texts_end_before_a_stop(model):
 def test_stop_ids_end_texts(model, logits):
     [first] = continued(model, logits, CONTEXTS[0], 1)
     other = asked(model)
+    # The model's own stops do not hold it: a base model whose template ends turns with it.
     other.tokenizer = _WithStops(model.tokenizer, (*model.tokenizer.stops, first))
     assert other.generate_until([(CONTEXTS[0], {})]) == [""]
     assert model.generate_until([(CONTEXTS[0], {})]) != [""]
 
 
 class _WithStops:
-    """A tokenizer with other stops."""
+    """A tokenizer with other stops in conversations."""
 
     def __init__(self, tokenizer, stops):
-        self._tokenizer, self.stops = tokenizer, stops
+        self._tokenizer, self.chat_stops = tokenizer, stops
 
     def __getattr__(self, name):
         return getattr(self._tokenizer, name)
