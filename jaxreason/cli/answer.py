@@ -104,13 +104,15 @@ def _answer(arguments: Answer, settings: Any, images: Any, out: Any) -> Any:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
+    from jaxreason.evaluation.identity import digest
     from jaxreason.evaluation.vision.answering import answer_questions
     from jaxreason.evaluation.vision.asked import read_asked, write_answers
     from jaxreason.training.cache import enable_compilation_cache
 
     enable_compilation_cache()
     a = arguments
-    questions = read_asked(a.benchmark, a.data)[: a.limit]
+    every = read_asked(a.benchmark, a.data)
+    questions = every[: a.limit]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -122,7 +124,7 @@ def _answer(arguments: Answer, settings: Any, images: Any, out: Any) -> Any:
             images,
             settings,
             out,
-            about={"benchmark": a.benchmark, **about},
+            about={"benchmark": a.benchmark, "questions": digest(every), **about},
             batch_size=a.batch_size,
             seed=a.seed,
             on_progress=lambda done, total: progress.update(
@@ -134,6 +136,7 @@ def _answer(arguments: Answer, settings: Any, images: Any, out: Any) -> Any:
 
 def _answerer(arguments: Answer, settings: Any) -> tuple[Any, dict[str, Any]]:
     """The model, and what says which one it is."""
+    from jaxreason.evaluation.identity import model_identity
     from jaxreason.evaluation.vision.answering import Answerer, vision_tokens
     from jaxreason.training.diffusion.image_codec import published_codec
     from jaxreason.training.pretrained import tokenizer_of
@@ -152,7 +155,7 @@ def _answerer(arguments: Answer, settings: Any) -> tuple[Any, dict[str, Any]]:
     answerer = Answerer(loaded.experiment, loaded.model, loaded.params, tokenizer, codec, tokens)
     about = {
         "run": str(a.run),
-        "step": loaded.step,
+        **model_identity(loaded),
         "tokenizer": tokenizer.identity,
         "codec": codec.identity,
         "tokens": tokens._asdict(),

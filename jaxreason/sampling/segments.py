@@ -6,6 +6,7 @@ host.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +45,7 @@ Begin = Callable[[Params, Batch, PRNGKeyArray], Segment]
 """`(params, prompts, key) -> state`; prompts: `tokens [B, T]`, `lengths [B]`, `ids [B]`."""
 Advance = Callable[[Params, Segment, PRNGKeyArray], Segment]
 """`(params, state, key) -> state`; the state given is used up."""
+Choose = Callable[[Array, Array, Array, PRNGKeyArray], Array]
 
 
 def segmented(
@@ -82,6 +84,14 @@ def segmented(
     if (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
         raise InputError(f"top_k is {top_k} and top_p {top_p}; expected 1 or more, and (0, 1]")
 
+    choose = _chooser(temperature, top_k, top_p)
+    decoder = _Decoder(model, max_new_tokens, tuple(stops), segment, choose)
+    return jax.jit(decoder.begin), jax.jit(decoder.advance, donate_argnums=1)
+
+
+def _chooser(temperature: float, top_k: int | None, top_p: float | None) -> Choose:
+    """`(logits [B, V], ids, step, key) -> tokens`; a row's draw is of its id, the step and key."""
+
     def choose(logits: Array, ids: Array, step: Array, key: PRNGKeyArray) -> Array:
         if temperature == 0:
             return jnp.argmax(logits, axis=-1).astype(jnp.int32)
@@ -93,50 +103,67 @@ def segmented(
 
         return jax.vmap(draw)(ids, kept).astype(jnp.int32)
 
-    def record(state: Segment, logits: Array, key: PRNGKeyArray) -> Segment:
-        token = jnp.where(state.done, 0, choose(logits, state.ids, state.step, key))
-        stopped = jnp.isin(token, jnp.asarray(stops, jnp.int32)) if len(stops) else state.done
-        return state._replace(
-            step=state.step + 1,
-            tokens=jax.lax.dynamic_update_slice(state.tokens, token[:, None], (0, state.step)),
-            done=state.done | stopped,
-            token=token,
-        )
+    return choose
 
-    def begin(params: Params, prompts: Batch, key: PRNGKeyArray) -> Segment:
+
+@dataclass(frozen=True)
+class _Decoder:
+    """What `segmented` compiles."""
+
+    model: Transformer
+    max_new_tokens: int
+    stops: tuple[int, ...]
+    segment: int
+    choose: Choose
+
+    def begin(self, params: Params, prompts: Batch, key: PRNGKeyArray) -> Segment:
+        """Reads prompts and draws a token."""
         tokens, lengths = prompts["tokens"], prompts["lengths"]
         rows, width = tokens.shape
-        cache = model.init_cache(rows, width + max_new_tokens - 1)
+        cache = self.model.init_cache(rows, width + self.max_new_tokens - 1)
         spec = AttentionSpec(lengths=lengths)
-        hidden, filled = model.apply(params, tokens, None, spec, cache)
+        hidden, filled = self.model.apply(params, tokens, None, spec, cache)
         assert filled is not None
         last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
         state = Segment(
             jnp.zeros((), jnp.int32),
-            jnp.zeros((rows, max_new_tokens), jnp.int32),
+            jnp.zeros((rows, self.max_new_tokens), jnp.int32),
             jnp.zeros((rows,), bool),
             lengths,
             prompts["ids"],
             jnp.zeros((rows,), jnp.int32),
             filled,
         )
-        return record(state, model.unembed(params, last), key)
+        return self._record(state, self.model.unembed(params, last), key)
 
-    def advance(params: Params, state: Segment, key: PRNGKeyArray) -> Segment:
-        params = model.unstacked(params)
-        end = jnp.minimum(state.step + segment, max_new_tokens)
+    def advance(self, params: Params, state: Segment, key: PRNGKeyArray) -> Segment:
+        """Draws some more tokens."""
+        params = self.model.unstacked(params)
+        end = jnp.minimum(state.step + self.segment, self.max_new_tokens)
 
         def unfinished(state: Segment) -> Any:
             return (state.step < end) & ~jnp.all(state.done)
 
         def one(state: Segment) -> Segment:
             positions = (state.lengths + state.step - 1)[:, None]
-            hidden, cache = model.apply(
+            hidden, cache = self.model.apply(
                 params, state.token[:, None], positions, AttentionSpec(), state.cache
             )
             assert cache is not None
-            return record(state._replace(cache=cache), model.unembed(params, hidden[:, 0]), key)
+            logits = self.model.unembed(params, hidden[:, 0])
+            return self._record(state._replace(cache=cache), logits, key)
 
         return jax.lax.while_loop(unfinished, one, state)
 
-    return jax.jit(begin), jax.jit(advance, donate_argnums=1)
+    def _record(self, state: Segment, logits: Array, key: PRNGKeyArray) -> Segment:
+        """The state with the next token of every row that is not done."""
+        token = jnp.where(state.done, 0, self.choose(logits, state.ids, state.step, key))
+        stopped = state.done
+        if self.stops:
+            stopped = jnp.isin(token, jnp.asarray(self.stops, jnp.int32))
+        return state._replace(
+            step=state.step + 1,
+            tokens=jax.lax.dynamic_update_slice(state.tokens, token[:, None], (0, state.step)),
+            done=state.done | stopped,
+            token=token,
+        )
