@@ -28,6 +28,7 @@ from jaxreason.training.diffusion.held_out import validation_losses
 from jaxreason.training.diffusion.language_base import TextCoder, check_ends, text_ids
 from jaxreason.training.flops import training_flops_per_token
 from jaxreason.training.language.base import LanguagePostTraining
+from jaxreason.training.left_out import counted, say
 from jaxreason.training.loop import TrainResult, train
 from jaxreason.training.parts import TrainingParts, layout_shapes
 from jaxreason.training.post_training import origin_json
@@ -112,6 +113,10 @@ class DiffusionLanguageSupervised(LanguagePostTraining):
         coder = self.coder(self.base_shapes())
         records, held_out = self.records()
         source, others = self.source(records, coder), self.source(held_out, coder)
+        dropped = {"data_dropped": float(source.dropped)}
+        for name, rows in (("data", source), ("held-out data", others)):
+            counts = {"kept": rows.count(TASK), "dropped": rows.dropped}
+            say(counted(name, counts, "rows", f"length {self.length}"), progress)
         config = {**self.as_json(), "origin": origin_json(self.base)}
         self.begin(run, config)
         base, share = self.load_base(), data_share(mesh)
@@ -134,7 +139,7 @@ class DiffusionLanguageSupervised(LanguagePostTraining):
             batches=batches,
             initial_params=params,
             mesh=mesh,
-            evaluate_fn=lambda params, step: losses(params),
+            evaluate_fn=lambda params, step: {**losses(params), **dropped},
             evaluate_at_start=True,
             config_json=config,
             optimizer=parts.optimizer,
