@@ -72,19 +72,30 @@ def _outcome(run: Studied) -> str:
 
 def tables(found: Study) -> Iterator[Table | Text]:
     """What `jaxreason study` prints."""
-    table = Table(
-        title=f"from {found.base}: unchanged weights, per cent",
-        title_justify="left",
-        header_style="dim",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for number, title in enumerate(head("\n")):
-        table.add_column(title, justify="left" if number < 3 else "right")
-    for row in rows(found):
-        table.add_row(*row)
-    yield table
+    cells, titles = list(rows(found)), head("\n")
+    # Two tables, so that lines of 80 columns hold them.
+    for title, columns in (
+        (f"runs from {found.base}", [0, 1, 2]),
+        ("unchanged weights, per cent", [0, *range(3, len(titles))]),
+    ):
+        table = Table(
+            title=title,
+            title_justify="left",
+            header_style="dim",
+            box=None,
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+        )
+        for number in columns:
+            words = number < 3
+            table.add_column(
+                titles[number],
+                justify="left" if words else "right",
+                overflow="fold" if words else "ellipsis",
+            )
+        for row in cells:
+            table.add_row(*(row[number] for number in columns))
+        yield table
     if found.overlap is not None:
         yield from overlap_tables(found.overlap)
 
