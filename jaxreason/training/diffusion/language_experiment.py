@@ -47,6 +47,7 @@ from jaxreason.training.diffusion.policy_training import (
 from jaxreason.training.fingerprint import fingerprint
 from jaxreason.training.language.base import LanguagePostTraining
 from jaxreason.training.language.completions import CompletionFiles
+from jaxreason.training.left_out import counted, say, with_numbers
 from jaxreason.training.loop import TrainResult
 from jaxreason.training.program import run_program
 from jaxreason.training.reinforcement import RolloutWatch
@@ -215,6 +216,18 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
         prompts = {"tokens": tokens, "lengths": np.full(count, length, np.int32)}
         return self.asked(base, task, None), prompts
 
+    def _left_out(
+        self, given: int, task: LanguageAnswers, others: int, held_out: LanguageAnswers, told: bool
+    ) -> dict[str, float]:
+        """Tells how many prompts are too long; numbers for every evaluation."""
+        for name, all_of_them, kept in (
+            ("data", given, len(task.questions)),
+            ("held-out data", others, len(held_out.questions)),
+        ):
+            counts = {"kept": kept, "dropped": all_of_them - kept}
+            say(counted(name, counts, "prompts", f"prompt_tokens {self.prompt_tokens}"), told)
+        return {"prompts_dropped": float(given - len(task.questions))}
+
     def run(self, run_directory: str | Path, progress: bool = True) -> TrainResult:
         """Train in a run directory, or go on with what is there.
 
@@ -239,6 +252,7 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
             data["pictures"] = dict(pictures.codec.identity)
         count = len(task.questions)
         PromptStream(count, self.rollout.prompts, self.train.seed)  # refuses too few at once
+        left_out = self._left_out(len(trained), task, len(others), held_out, progress)
         self.begin(run, config)
         files = CompletionFiles(run, coder.tokenizer, self.shown, self.train.evaluate_every)
         base, clock = self.load_base(), Clock()
@@ -254,14 +268,17 @@ class DiffusionLanguageReinforcement(LanguagePostTraining, DiffusionPolicyTraini
             train_config=self.train,
             batches=stream,
             config_json=config,
-            evaluate_fn=held_out_texts(
-                base.model,
-                held_out,
-                judge,
-                self.decoding,
-                self.held_out_batch,
-                mesh,
-                files.held_out,
+            evaluate_fn=with_numbers(
+                held_out_texts(
+                    base.model,
+                    held_out,
+                    judge,
+                    self.decoding,
+                    self.held_out_batch,
+                    mesh,
+                    files.held_out,
+                ),
+                lambda: left_out,
             ),
             clock=clock,
             updates_per_step=self.updates_per_step(),
