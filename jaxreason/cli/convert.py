@@ -23,8 +23,8 @@ class Convert:
     A published folder holds config.json and safetensors files, of Qwen2, Qwen3, Llama, Mistral,
     LLaDA or MMaDA. It needs no conversion to be trained: `--base FOLDER` reads it as it is.
     Weights are checked by name and shape first, then copied block by block; a tokenizer goes with
-    them. DST appears complete or not at all. Pickles are refused, and Python files of a folder are
-    never executed.
+    them. With --base FOLDER, SRC is an adapter in PEFT's format. DST appears complete or not at
+    all. Pickles are refused, and Python files of a folder are never executed.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
@@ -38,6 +38,9 @@ class Convert:
     """of the weights in DST; as they are stored by default"""
     step: int | None = None
     """which checkpoint of a run; the newest by default"""
+    base: str | None = None
+    """the published folder that SRC, a folder in PEFT's format, is an adapter for: DST is a run
+    that trained LoRA on it"""
     shard_megabytes: int = 5000
     """how large a file of a published folder may grow"""
     mask: int | None = None
@@ -70,6 +73,9 @@ def run(argv: Sequence[str]) -> None:
         raise InputError(f"{options.source} does not exist; expected a folder to convert")
     given = {name: getattr(options, name) for name in DIFFUSION}
     given = {name: value for name, value in given.items() if value is not None}
+    if options.base is not None or _is_adapter(options.source):
+        print(_adapted(options, given))
+        return
     published = _is_published(options.source)
     wanted = "run" if published else "hf"
     if options.to == "peft" and not published and not given:
@@ -129,6 +135,39 @@ def _import(options: Convert, given: dict[str, Any]) -> str:
         return f"{said}, {known.params_dtype}, mask mode {known.mask_mode}"
     tokenizer = "with" if tokenizer_folder(options.source) else "without"
     return f"{said}, {known.params_dtype}, {known.family}, {tokenizer} tokenizer"
+
+
+def _is_adapter(source: str) -> bool:
+    path = as_path(source)
+    return (path / "adapter_config.json").is_file() and not (path / "config.json").is_file()
+
+
+def _adapted(options: Convert, given: dict[str, Any]) -> str:
+    from jaxreason.cli.progress import weights_bar
+    from jaxreason.training.converting import import_run
+    from jaxreason.training.runs import lora_of, read_config
+
+    if options.base is None:
+        raise InputError(f"{options.source} is an adapter: give base, the folder that it is for")
+    if not _is_adapter(options.source):
+        raise InputError(f"base is {options.base!r}, but {options.source} is no PEFT adapter")
+    if not as_path(options.base).exists() or not _is_published(options.base):
+        raise InputError(f"base is {options.base!r}; expected a published folder")
+    if options.to not in (None, "run"):
+        raise InputError(f"to is {options.to!r}, but {options.source} is an adapter: give 'run'")
+    if options.step is not None:
+        raise InputError(f"step is {options.step}, but {options.source} is no run with steps")
+    with weights_bar(1) as told:
+        import_run(
+            *(options.base, options.destination),
+            **{"dtype": options.dtype, "told": told, "adapter": options.source, **given},
+        )
+    lora = lora_of(read_config(options.destination))
+    assert lora is not None
+    return (
+        f"{options.destination}: {options.base} with an adapter of rank {lora.rank}, "
+        f"{', '.join(lora.targets)}"
+    )
 
 
 def _adapter(options: Convert) -> str:

@@ -1,18 +1,21 @@
-"""What a run trained of LoRA, as an adapter in PEFT's format."""
+"""What a run trained of LoRA, as an adapter in PEFT's format, and such an adapter for a run."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxreason.errors import FailureError, InputError
 from jaxreason.models.config import TransformerConfig
-from jaxreason.models.lora import is_lora
+from jaxreason.models.lora import LoraConfig, is_lora
 from jaxreason.paths import as_path
 from jaxreason.training.checkpoint import checkpoint_steps
 from jaxreason.training.runs import lora_of, read_config, read_experiment
 from jaxreason.training.stored_params import checked_leaves
-from jaxreason.weights.peft import export_peft
+from jaxreason.training.streamed_checkpoint import StreamedLeaf
+from jaxreason.weights.peft import export_peft, import_peft
 
 
 def export_adapter(
@@ -56,3 +59,34 @@ def export_adapter(
     base = getattr(known, "source", "") or None
     export_peft({"layers": layers}, config, folder, family, base=base)
     return config
+
+
+def read_adapter(folder: str | Path, known: Any) -> tuple[list[StreamedLeaf], LoraConfig]:
+    """The low-rank matrices of an adapter for a published model, as leaves of a checkpoint.
+
+    Args:
+        folder: adapter_config.json and adapter_model.safetensors.
+        known: what `pretrained_model` gave of the base.
+
+    Raises:
+        InputError: a field asks for what is not done here, tensors do not fit the base; names it.
+        FailureError: a file is missing or damaged.
+    """
+    family = known.family if known.kind == "pretrained" else "llada"
+    config, params = import_peft(folder, {"layers": {}}, known.model, family)
+    assert config.lora is not None
+    leaves = [
+        StreamedLeaf(
+            ("layers", name), array.shape, array.dtype, (1, *array.shape[1:]), _layers(array)
+        )
+        for name, array in params["layers"].items()
+    ]
+    return leaves, config.lora
+
+
+def _layers(array: np.ndarray) -> Callable[[], Iterator[tuple[tuple[int, ...], np.ndarray]]]:
+    def given() -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+        for layer in range(len(array)):
+            yield (layer, *[0] * (array.ndim - 1)), array[layer : layer + 1]
+
+    return given

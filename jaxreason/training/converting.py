@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxreason.errors import FailureError, InputError
 from jaxreason.models.llada import new_ids
 from jaxreason.models.places import Place, by_leaf
 from jaxreason.paths import as_path, is_local
+from jaxreason.training.adapters import read_adapter
 from jaxreason.training.checkpoint_reading import checkpoint_steps
 from jaxreason.training.checkpoint_store import COMPLETE
 from jaxreason.training.files import settle_config
@@ -54,12 +55,13 @@ def import_run(
     dtype: Dtype | None = None,
     seed: int = 0,
     told: Told | None = None,
+    adapter: str | Path | None = None,
     **options: Any,
 ) -> Any:
     """Makes a run directory of a published folder: its parameters are step 0.
 
-    Every name and shape is checked before anything is read; the directory appears complete or not
-    at all.
+    With an adapter it is that of a run that trained LoRA on the folder. Every name and shape is
+    checked before anything is read; the directory appears complete or not at all.
 
     Args:
         folder: config.json and safetensors files.
@@ -67,6 +69,7 @@ def import_run(
         dtype: of the parameters; see `stored_dtype` if None.
         seed: of the rows that are new where a vocabulary is extended.
         told: called with a name and its part of all bytes, after each block.
+        adapter: a folder in PEFT's format, for these weights.
         **options: of `imported_model`, for LLaDA and MMaDA.
 
     Returns:
@@ -81,10 +84,19 @@ def import_run(
     check_new("run directory", run_directory)
     known = pretrained_model(folder, dtype, **options)
     weights = open_weights(folder)
-    leaves = _leaves(known, weights, seed)
+    leaves, document = _leaves(known, weights, seed), known.as_json()
+    if adapter is not None:
+        low_rank, lora = read_adapter(adapter, known)
+        leaves += low_rank
+        document = {
+            "kind": "adapter",
+            "origin": document,
+            "lora": asdict(lora),
+            "params_dtype": known.params_dtype,
+        }
     texts = tokenizer_texts(folder)
     with _new_run(run_directory, sum(leaf.bytes for leaf in leaves)) as partial:
-        settle_config(partial, known.as_json(), begun=False)
+        settle_config(partial, document, begun=False)
         if texts:
             write_files(partial / "tokenizer", texts)
         write_streamed(partial / "checkpoints", leaves, told)
