@@ -164,7 +164,7 @@ def test_rolling_bounds_are_sums_over_windows(model):
     [
         ({"draws": 0}, "draws is 0; expected at least 1"),
         ({"tokens_per_step": 3}, "tokens_per_step is 3, which does not divide block"),
-        ({"remasking": "x"}, "remasking 'x' is unknown"),
+        ({"remasking": "x"}, "remasking is 'x'; expected one of"),
     ],
 )
 def test_settings_that_cannot_be(fields, said):
