@@ -31,10 +31,10 @@ BELOW: dict[str, set[str]] = {
     "analysis": {"masks", "training", "weights"},
     "evaluation": {
         *("analysis", "data", "mazes", "models", "objectives", "rewards"),
-        *("sampling", "sharding", "tokens", "training"),
+        *("sampling", "sharding", "tokens", "training", "weights"),
     },
     "cli": {
-        *("analysis", "data", "evaluation", "mazes", "models"),
+        *("analysis", "data", "evaluation", "mazes", "models", "rewards"),
         *("sampling", "sharding", "tokens", "training", "weights"),
     },
 }
