@@ -90,36 +90,20 @@ def answer(arguments: Any) -> str:
     Raises:
         InputError: no tokenizer, or a prompt that its template refuses.
     """
-    import jax
-    import numpy as np
-
-    from jaxreason.sampling import autoregressive
-    from jaxreason.training.language.completions import completion_texts
+    from jaxreason.evaluation.answers import answer_text
     from jaxreason.training.pretrained import tokenizer_of
-    from jaxreason.training.prompt_rows import padded
     from jaxreason.training.runs import load_run
 
     folder = arguments.tokenizer or arguments.run
     tokenizer = tokenizer_of(folder)
     if tokenizer is None:
         raise InputError(f"{folder} has no tokenizer.json; --tokenizer FOLDER names one that has")
-    if arguments.plain:
-        ids = tokenizer.encode(arguments.prompt, special=True)
-    else:
-        turn = {"role": "user", "content": arguments.prompt}
-        ids = tokenizer.encode_chat([turn], prompt=True)
-    if not len(ids):
-        raise InputError("prompt is empty; expected text")
-    loaded = load_run(arguments.run, arguments.checkpoint, merge=False)
-    sampler = autoregressive(
-        loaded.model,
+    return answer_text(
+        load_run(arguments.run, arguments.checkpoint),
+        tokenizer,
+        arguments.prompt,
+        chat=not arguments.plain,
         max_new_tokens=arguments.length,
-        eos=tokenizer.stops_for("plain" if arguments.plain else "chat"),
-        pad=tokenizer.pad,
         temperature=arguments.temperature,
+        seed=arguments.seed,
     )
-    tokens = np.full((1, padded(len(ids))), tokenizer.pad, np.int32)
-    tokens[0, : len(ids)] = ids
-    prompts: Any = {"tokens": tokens, "lengths": np.array([len(ids)], np.int32)}
-    completions = sampler(loaded.params, prompts, jax.random.key(arguments.seed))
-    return completion_texts(completions, tokenizer)[0]

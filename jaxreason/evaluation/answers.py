@@ -23,7 +23,7 @@ from jaxreason.training.language.base import Part
 from jaxreason.training.language.completions import completion_texts
 from jaxreason.training.language.problems import AnswerReward, Problems
 from jaxreason.training.pretrained import tokenizer_of
-from jaxreason.training.prompt_rows import Buckets, encode_prompts
+from jaxreason.training.prompt_rows import Buckets, encode_prompts, padded
 from jaxreason.training.runs import Run, load_run, read_config
 
 Progress = Callable[[str, int, int], None]
@@ -197,3 +197,35 @@ def _ask(
         "standard_error": None if error is None else float(error),
         "means": means,
     }, shown
+
+
+def answer_text(
+    run: Run,
+    tokenizer: PretrainedTokenizer,
+    prompt: str,
+    *,
+    chat: bool = True,
+    max_new_tokens: int = 512,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> str:
+    """The answer of a model to a user's turn, or without `chat` how it goes on with a text.
+
+    Raises:
+        InputError: an empty prompt, one that the template refuses, or numbers out of range.
+    """
+    turn = {"role": "user", "content": prompt}
+    ids = tokenizer.encode_chat([turn], True) if chat else tokenizer.encode(prompt, special=True)
+    if not len(ids):
+        raise InputError("prompt is empty; expected text")
+    sampler = autoregressive(
+        run.model,
+        max_new_tokens=max_new_tokens,
+        eos=tokenizer.stops,
+        pad=tokenizer.pad,
+        temperature=temperature,
+    )
+    tokens = np.full((1, padded(len(ids))), tokenizer.pad, np.int32)
+    tokens[0, : len(ids)] = ids
+    prompts: Any = {"tokens": tokens, "lengths": np.array([len(ids)], np.int32)}
+    return completion_texts(sampler(run.params, prompts, jax.random.key(seed)), tokenizer)[0]

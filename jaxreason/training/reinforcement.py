@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -289,4 +288,6 @@ def add_metrics(totals: dict[str, Any], metrics: Mapping[str, Any], index: int =
 
 def like(scalar: jax.Array, value: int) -> jax.Array:
     """An int32 scalar that lives where another one lives."""
-    return jax.device_put(jnp.asarray(value, jnp.int32), scalar.sharding)
+    # Each process makes its own copy; `device_put` over processes may give one that is not whole.
+    host = np.asarray(value, np.int32)
+    return jax.make_array_from_callback((), scalar.sharding, lambda _: host)
