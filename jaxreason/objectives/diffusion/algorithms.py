@@ -84,14 +84,13 @@ DIFFUSION_ALGORITHMS: dict[str, DiffusionAlgorithmConfig] = {
     # TraceRL without its value model (arXiv 2509.06949; github.com/Gen-Verse/dLLM-RL): tokens are
     # scored where the sampler revealed them, `shrink` steps at a time; k3 to the old policy.
     # Updates, deviation and aggregation are ours. What the sampler had put after the end token is
-    # not kept: these places are masked at every step of the trace, whereas the sampler may have
-    # filled some of them before the end token was there.
+    # not kept unless it was padding: these places are masked at every step of the trace, whereas
+    # the sampler may have filled some of them before the end token was there.
     "trace_rl": DiffusionAlgorithmConfig(
         noise="trace",
         aggregation="response_length",
         updates=2,
         kl_target="old",
-        tail="masked",
     ),
     # "random_masking" of dLLM-RL (github.com/Gen-Verse/dLLM-RL, train_mmada_v_policy.py), to which
     # MMaDA's README points for UniGRPO: independent masks with shares from U(0.1, 0.9); k3 to the

@@ -12,9 +12,10 @@
 |               | while there are enough: SPG                                                    |
 | `trace`       | what the sampler had not revealed before a step of it: TraceRL                 |
 
-A `trace` is exact up to the end token. What the sampler had put after it is not kept: with the tail
-"masked" those places are masked at every step, whereas the sampler may have filled some of them
-before it chose the end token.
+A `trace` is exact up to the end token, and after it where the sampler wrote padding itself, as
+LLaDA does. What else it had put there is not kept: those places are masked at every step, whereas
+the sampler may have filled some of them before it chose the end token. With the tail "masked" all
+of them are.
 
 The noise of all updates is drawn before the first, so that new, old and reference policy are scored
 under the same masks.

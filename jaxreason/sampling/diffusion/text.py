@@ -29,8 +29,9 @@ def diffusion_text(
 
     The sampler takes prompts `{tokens [B, P], lengths [B]}` (int32, right-padded) and returns
     `Completions` of `B * samples` rows with `order` and `steps`, the samples of a prompt next to
-    each other. A row's result depends on its own prompt, its index and the key, not on the other
-    rows nor on the padding. `log_probabilities` are those of the tokens when they were kept, after
+    each other; `order` also tells of padding after the end token that the model wrote itself. A
+    row's result depends on its own prompt, its index and the key, not on the other rows nor on the
+    padding. `log_probabilities` are those of the tokens when they were kept, after
     guidance and without the ids that are never generated. `steps` counts the denoising steps in
     which the row had masked tokens; with guidance each runs both branches.
 
@@ -84,11 +85,15 @@ def _completions(filled: Filled, slots: Int[Array, "R N"], ids: Ids, pad: int) -
     finished = jnp.any(is_end, axis=1)
     lengths = jnp.where(finished, jnp.argmax(is_end, axis=1) + 1, tokens.shape[1])
     real = jnp.arange(tokens.shape[1]) < lengths[:, None]
+    # Padding that the model itself wrote (LLaDA fills up with end tokens) was seen while it wrote.
+    order = generated(filled.order)
+    last = jnp.max(jnp.where(real, order, -1), axis=1, keepdims=True)
+    written = real | ((tokens == pad) & (order <= last))
     return Completions(
         tokens=jnp.where(real, tokens, pad),
         log_probabilities=jnp.where(real, generated(filled.log_probabilities), 0.0),
         lengths=lengths.astype(jnp.int32),
         finished=finished,
-        order=jnp.where(real, generated(filled.order), -1),
+        order=jnp.where(written, order, -1),
         steps=filled.steps,
     )

@@ -192,8 +192,9 @@ def text_rows(
 
     The answer begins where the prompt ends and is as long as the sampler's canvas. After its end
     token it is filled with `pad`, which the model sees; what the sampler had there, tokens revealed
-    early or masks, is not kept, so that along a trace these places differ from what it saw. What
-    follows the canvas is padding that nobody sees.
+    early or masks, is not kept, so that along a trace these places differ from what it saw; where
+    it had `pad` itself (LLaDA's end tokens) they do not, and `order` says when. What follows the
+    canvas is padding that nobody sees.
     """
     drawn = np.asarray(completions.tokens)
     start = np.repeat(prompts["lengths"], group)[:, None]
@@ -213,7 +214,7 @@ def text_rows(
         "segments": keys.astype(np.int32),
     }
     order = np.take_along_axis(np.asarray(completions.order), place, axis=1)
-    return {**rows, "order": np.where(counted, order, -1).astype(np.int32)}
+    return {**rows, "order": np.where(maskable, order, -1).astype(np.int32)}
 
 
 def picture_rows(
