@@ -43,6 +43,7 @@ def folder(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_supervised_and_preference_runs_compile_what_was_planned(folder, monkeypatch, tmp_path):
     for experiment, data in ((SUPERVISED, "chats"), (PREFERENCE, "pairs")):
         e = replace(
