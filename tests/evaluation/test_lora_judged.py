@@ -64,6 +64,7 @@ def test_the_harness_asks_the_model_that_was_trained(folders):
     assert asked.loglikelihood(REQUESTS) != rounded.loglikelihood(REQUESTS)
 
 
+@pytest.mark.slow
 def test_a_prompt_is_answered_by_the_model_that_was_trained(folders, monkeypatch, capsys):
     base, path, _ = folders
     asked = []

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 import tiny_models
 
 from jaxreason.paths import as_path
@@ -9,7 +10,10 @@ from jaxreason.training.converting import export_run, import_run
 from jaxreason.training.pretrained import tokenizer_texts
 from jaxreason.training.runs import load_run
 
+SLOW = [pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("memory", "s3")]
 
+
+@pytest.mark.parametrize("store", ["gs", *SLOW], indirect=True)
 def test_to_a_store_and_back(store, tmp_path):
     tiny_models.write_tiny_model(tmp_path / "a", "qwen2", layers=1, vocabulary_size=320)
     import_run(tmp_path / "a", f"{store}/run", dtype="bfloat16")

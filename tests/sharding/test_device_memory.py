@@ -56,6 +56,7 @@ def test_state_is_an_eighth_but_for_norms_and_counters(name, config):
     assert state(make_mesh(config)) <= state(None) / 8 + small
 
 
+@pytest.mark.slow
 def test_activations_fall_with_every_axis_that_splits_them():
     assert share("next token", "fsdp", "temporaries") < 0.2
     assert share("next token", "sequence", "temporaries") < 0.35

@@ -99,6 +99,7 @@ def test_only_a_and_b_move_and_only_they_have_moments(base, trained):
     assert first["loss"] == pytest.approx(np.log(2), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_two_is_that_run(base, trained, tmp_path):
     through = experiment(base, params_dtype="bfloat16").run(tmp_path, progress=False)
     jax.tree.map(np.testing.assert_array_equal, through.state.params, trained[1].state.params)

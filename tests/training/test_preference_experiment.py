@@ -66,7 +66,13 @@ def assert_equal(first, second):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(first), jax.device_get(second))
 
 
-SLOW = ("dpo_norm", "ipo", "orpo", "simpo")  # their losses and gradients are tested on their own
+SLOW = (
+    "dpo_norm",
+    "ipo",
+    "kto",
+    "orpo",
+    "simpo",
+)  # their losses and gradients are tested on their own
 
 
 @pytest.mark.parametrize(
