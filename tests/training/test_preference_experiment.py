@@ -66,13 +66,8 @@ def assert_equal(first, second):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(first), jax.device_get(second))
 
 
-SLOW = (
-    "dpo_norm",
-    "ipo",
-    "kto",
-    "orpo",
-    "simpo",
-)  # their losses and gradients are tested on their own
+# Their losses and gradients are tested on their own.
+SLOW = ("dpo_norm", "ipo", "kto", "orpo", "simpo")
 
 
 @pytest.mark.parametrize(
