@@ -1,7 +1,7 @@
 """Autoregressive decoding with a key-value cache, in one jitted call."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -71,22 +71,7 @@ def autoregressive(
     def is_end(tokens: Int[Array, "..."]) -> Bool[Array, "..."]:
         return functools.reduce(jnp.logical_or, [tokens == end for end in ends])
 
-    def choose(
-        logits: Float[Array, "R V"], step: Int[Array, ""], key: PRNGKeyArray
-    ) -> tuple[Int[Array, " R"], Float[Array, " R"]]:
-        if temperature == 0:
-            token = jnp.argmax(logits, axis=-1)
-        else:
-            kept = truncate(logits, temperature, top_k, top_p)
-            rows = jnp.arange(logits.shape[0])
-
-            def draw(row: Array, row_logits: Array) -> Array:
-                row_key = jax.random.fold_in(jax.random.fold_in(key, row), step)
-                return jax.random.categorical(row_key, row_logits)
-
-            token = jax.vmap(draw)(rows, kept)
-        chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-        return token.astype(jnp.int32), chosen - jax.nn.logsumexp(logits, axis=-1)
+    choose = _chooser(temperature, top_k, top_p)
 
     @jax.jit
     def decode(params: Params, prompts: Batch, key: PRNGKeyArray) -> Completions:
@@ -148,6 +133,31 @@ def autoregressive(
         return decode(params, {name: prompts[name] for name in ("tokens", "lengths")}, key)
 
     return sample
+
+
+def _chooser(
+    temperature: float, top_k: int | None, top_p: float | None
+) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    """`(logits [R, V], step, key) -> tokens [R], their log-probabilities [R]`."""
+
+    def choose(
+        logits: Float[Array, "R V"], step: Int[Array, ""], key: PRNGKeyArray
+    ) -> tuple[Int[Array, " R"], Float[Array, " R"]]:
+        if temperature == 0:
+            token = jnp.argmax(logits, axis=-1)
+        else:
+            kept = truncate(logits, temperature, top_k, top_p)
+            rows = jnp.arange(logits.shape[0])
+
+            def draw(row: Array, row_logits: Array) -> Array:
+                row_key = jax.random.fold_in(jax.random.fold_in(key, row), step)
+                return jax.random.categorical(row_key, row_logits)
+
+            token = jax.vmap(draw)(rows, kept)
+        chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+        return token.astype(jnp.int32), chosen - jax.nn.logsumexp(logits, axis=-1)
+
+    return choose
 
 
 def _prefill(
